@@ -1,0 +1,222 @@
+/*
+ * Debug accesses to guest memory
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef SYSTEM_MEMORY_DEBUG_H
+#define SYSTEM_MEMORY_DEBUG_H
+
+#include "exec/hwaddr.h"
+#include "exec/memattrs.h"
+#include "exec/vaddr.h"
+#include "qapi/error.h"
+#include "qemu/lockable.h"
+#include "system/encrypted-guest.h"
+
+/*
+ * The monitor, the gdbstub and the dumps reach guest memory through this
+ * layer.  For a normal guest it is the ordinary accessors.  For a guest
+ * whose memory is encrypted it goes through the RAM's ram_debug_ops, obeys
+ * the guest owner's policy, and never returns what the host sees of a
+ * private page.
+ *
+ * Devices must not use it: what a device reads and writes is shared.
+ *
+ * Everything here may be called from any thread; the BQL is needed only
+ * where a comment says so, and is taken for the time of an access to MMIO.
+ * RCU critical sections are short and never held across a ram_debug_ops
+ * call, which may take milliseconds.
+ *
+ * Each failing call sets @errp (unless NULL) to one sentence for the user:
+ * what could not be done, at which address, and why.  On a failing read the
+ * contents of the buffer are undefined; nothing of it may be shown.
+ */
+
+/* The unit of encryption state and of the page cache, in bytes */
+#define MEMORY_DEBUG_PAGE_SIZE  4096
+/* One ram_debug_ops call covers this many bytes at most */
+#define MEMORY_DEBUG_RUN_MAX    (1 * MiB)
+
+/**
+ * MemoryDebugOps: how debug accesses reach memory
+ *
+ * @read: read @len bytes at physical address @addr of @as into @buf
+ * @write: write @len bytes from @buf, ROM included.  Nothing is written
+ *     if any part of the range is not backed by anything or is forbidden.
+ *
+ * A physical address of an encrypted guest may carry the guest's
+ * page-table bit: with AMD's C-bit it means private, with TDX's shared bit
+ * shared.  A bare address is taken as private on SEV, whose host has no
+ * record of it; elsewhere the page's own state decides.
+ *
+ * Returns MEMTX_OK, MEMTX_DECODE_ERROR (nothing there, or the range wraps),
+ * MEMTX_ACCESS_ERROR (forbidden) or MEMTX_ERROR (device, kernel or firmware
+ * failed).  Zero @len is success.
+ */
+typedef struct MemoryDebugOps {
+    MemTxResult (*read)(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                        void *buf, hwaddr len, Error **errp);
+    MemTxResult (*write)(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                         const void *buf, hwaddr len, Error **errp);
+} MemoryDebugOps;
+
+/* Never NULL; set once, before the machine's devices exist */
+extern const MemoryDebugOps *physical_memory_debug_op;
+
+/**
+ * MemoryRegionRAMReadWriteOps: private memory of a RAM region
+ *
+ * @read: read the plaintext of @len bytes at @offset of @mr into @buf
+ * @write: write @len bytes so that the guest sees them
+ *
+ * @gpa is the guest-physical address of @offset, without page-table bit.
+ * The range is private throughout, lies in one RAMBlock and is at most
+ * MEMORY_DEBUG_RUN_MAX long; it may start and end at any byte.
+ *
+ * Called with memory_debug_lock() held and outside of RCU critical
+ * sections, with or without the BQL, the VM running or stopped.
+ * On failure @errp says why, and nothing in @buf is used.
+ */
+typedef struct MemoryRegionRAMReadWriteOps {
+    MemTxResult (*read)(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
+                        void *buf, hwaddr len, Error **errp);
+    MemTxResult (*write)(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
+                         const void *buf, hwaddr len, Error **errp);
+} MemoryRegionRAMReadWriteOps;
+
+/**
+ * memory_region_set_ram_debug_ops: route debug accesses of @mr's RAM
+ *
+ * @mr: a region with a RAMBlock of its own, not an alias
+ * @ops: must stay valid as long as @mr
+ *
+ * Called with the BQL held.
+ */
+void memory_region_set_ram_debug_ops(MemoryRegion *mr,
+                                     const MemoryRegionRAMReadWriteOps *ops);
+
+/* Physical addresses of the system address space, as MemoryDebugOps */
+MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
+                                         bool is_write, Error **errp);
+MemTxResult cpu_physical_memory_read_debug(hwaddr addr, void *buf,
+                                           hwaddr len, Error **errp);
+MemTxResult cpu_physical_memory_write_debug(hwaddr addr, const void *buf,
+                                            hwaddr len, Error **errp);
+
+/**
+ * cpu_physical_memory_read_cpu: read as @cpu would, e.g. in SMM
+ *
+ * @cpu: vCPU, or NULL for the system address space
+ * @addr: physical address in @cpu's address space
+ */
+MemTxResult memory_debug_read_physical(CPUState *cpu, hwaddr addr, void *buf,
+                                       hwaddr len, Error **errp);
+
+/**
+ * memory_debug_rw_virtual: cpu_memory_rw_debug() with the reason
+ *
+ * @cpu: vCPU whose page tables translate; its state is synchronised
+ * @addr: guest-virtual address
+ * @len: bytes; runs of physically contiguous pages are accessed at once
+ *
+ * Called with the BQL held.  A write that fails half way has written the
+ * pages before the failing one.
+ */
+MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
+                                    size_t len, bool is_write, Error **errp);
+
+/**
+ * memory_debug_translate: guest-virtual to guest-physical
+ *
+ * @cpu: vCPU whose page tables translate
+ * @addr: guest-virtual address, any byte of the page
+ * @attrs: set to the attributes to access the page with
+ *
+ * Returns the physical address of the page's first byte, without the
+ * page-table bit (which goes to @attrs->encryption), or -1 with @errp set.
+ */
+hwaddr memory_debug_translate(CPUState *cpu, vaddr addr, MemTxAttrs *attrs,
+                              Error **errp);
+
+/*
+ * The pieces that the two MemoryDebugOps are made of.  The first two walk
+ * @as and use ram_debug_ops where a region has them; the others strip the
+ * page-table bit from @addr first.
+ */
+MemTxResult address_space_read_debug(AddressSpace *as, hwaddr addr,
+                                     MemTxAttrs attrs, void *buf, hwaddr len,
+                                     Error **errp);
+MemTxResult address_space_write_rom_debug(AddressSpace *as, hwaddr addr,
+                                          MemTxAttrs attrs, const void *buf,
+                                          hwaddr len, Error **errp);
+MemTxResult
+address_space_encrypted_memory_read_debug(AddressSpace *as, hwaddr addr,
+                                          MemTxAttrs attrs, void *buf,
+                                          hwaddr len, Error **errp);
+MemTxResult
+address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
+                                        MemTxAttrs attrs, const void *buf,
+                                        hwaddr len, Error **errp);
+
+/**
+ * memory_debug_init: look at @ms's confidential guest, if it has one
+ *
+ * Called once, with the BQL held, before the board creates its devices.
+ */
+void memory_debug_init(MachineState *ms);
+
+/**
+ * memory_debug_guest: the encrypted guest, or NULL for a normal one
+ *
+ * Constant once the machine is initialised.
+ */
+EncryptedGuest *memory_debug_guest(void);
+
+/**
+ * memory_debug_page_bit: the page-table bit; mask 0 for a normal guest
+ */
+EncryptedPageBit memory_debug_page_bit(void);
+
+/**
+ * memory_debug_allowed: may this guest's memory be looked at at all?
+ *
+ * True for a normal guest.  For commands that want to refuse before they
+ * have created or truncated anything.
+ */
+bool memory_debug_allowed(Error **errp);
+
+/**
+ * memory_debug_registers_protected: are the registers QEMU holds not the
+ * guest's?  Called with the BQL held.
+ */
+bool memory_debug_registers_protected(void);
+
+/*
+ * Whoever changes what the pages of an encrypted guest are (conversion
+ * between private and shared, encryption in place) holds this lock while
+ * doing so.  Taken after the BQL, never before it.
+ */
+void memory_debug_lock(void);
+void memory_debug_unlock(void);
+
+/* Forget all decrypted pages; called with memory_debug_lock() held */
+void memory_debug_drop_cache(void);
+
+/**
+ * MemoryDebugStats: what the debug layer did for an encrypted guest
+ *
+ * @reads, @writes: ram_debug_ops calls
+ * @bytes_read, @bytes_written: bytes asked of them
+ * @failures: calls that failed
+ * @denied: accesses refused before any call was made
+ * @cache_hits: reads answered from decrypted pages
+ */
+typedef struct MemoryDebugStats {
+    uint64_t reads, writes, bytes_read, bytes_written;
+    uint64_t failures, denied, cache_hits;
+} MemoryDebugStats;
+
+MemoryDebugStats memory_debug_stats(void);
+
+#endif
