@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Short names for what scripts/ and tests/ do. `make` lists them.
+
+BASE ?= 10.2
+export BASE
+PREFIX ?= /usr/local
+out = build/$(BASE)
+
+help:
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
+
+deps: ## install the packages that building and testing need
+	@scripts/deps
+
+base: build-deps ## get and verify the unpatched QEMU
+	@scripts/base
+
+assemble: base ## put the series on top of it, in build/$(BASE)/src
+	@scripts/series assemble
+
+qemu: assemble ## build the patched QEMU
+	@scripts/build src
+
+qemu-base: base ## build the unpatched one in the same way
+	@scripts/build src-base
+
+where: ## print the path of the patched qemu-system-x86_64
+	@[ -x $(out)/out/qemu-system-x86_64 ] || $(MAKE) -s qemu >&2
+	@echo $(CURDIR)/$(out)/out/qemu-system-x86_64
+
+where-base: ## print the path of the unpatched one
+	@[ -x $(out)/out-base/qemu-system-x86_64 ] || $(MAKE) -s qemu-base >&2
+	@echo $(CURDIR)/$(out)/out-base/qemu-system-x86_64
+
+refresh: base ## bring edits in build/$(BASE)/src back to hooks/ and qemu/
+	@scripts/series refresh
+
+series: base ## write the series as mails for `git am` to build/series
+	@scripts/series export build/series
+
+check: qemu ## run all tests; T=WORD runs those whose name has that word
+	@scripts/deps test
+	@tests/run $(T)
+
+demo: qemu ## look into a real encrypted Linux guest, step by step
+	@scripts/deps test
+	@tests/demo
+
+install: qemu ## install the patched QEMU; PREFIX=/usr/local
+	@scripts/install "$(PREFIX)"
+
+clean: ## remove what was built
+	rm -rf build
+
+distclean: clean ## remove the downloads of this project, too
+	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/qemu-memory-debug"
+
+build-deps:
+	@scripts/deps build
+
+.PHONY: help deps base assemble qemu qemu-base where where-base refresh \
+	series check demo install clean distclean build-deps

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# Paths and messages that the shell scripts share; sourced, not run.
+# shellcheck shell=sh disable=SC2034
+
+top=$(cd "$(dirname "$0")/.." && pwd)
+BASE=${BASE:-10.2}
+build=$top/build/$BASE
+src=$build/src                  # git: tag `base`, branch `series` on top
+base_file=$top/base/$BASE
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/qemu-memory-debug
+
+say() { printf '==> %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# base_field NAME: the rest of each line of base/$BASE that starts with NAME.
+base_field() { sed -n "s/^$1 //p" "$base_file"; }
+
+[ -f "$base_file" ] ||
+    die "there is no base '$BASE'; BASE= takes one of: $(ls "$top/base")"
