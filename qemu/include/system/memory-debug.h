@@ -105,7 +105,7 @@ MemTxResult cpu_physical_memory_write_debug(hwaddr addr, const void *buf,
                                             hwaddr len, Error **errp);
 
 /**
- * cpu_physical_memory_read_cpu: read as @cpu would, e.g. in SMM
+ * memory_debug_read_physical: read as @cpu would, e.g. in SMM
  *
  * @cpu: vCPU, or NULL for the system address space
  * @addr: physical address in @cpu's address space
@@ -185,6 +185,15 @@ EncryptedPageBit memory_debug_page_bit(void);
  * have created or truncated anything.
  */
 bool memory_debug_allowed(Error **errp);
+
+/**
+ * memory_debug_host_view: does a host pointer to guest RAM show what the
+ * guest sees?
+ *
+ * False for an encrypted guest, with an error that names what to use
+ * instead.  For commands that hand out such pointers.
+ */
+bool memory_debug_host_view(Error **errp);
 
 /**
  * memory_debug_registers_protected: are the registers QEMU holds not the

@@ -1,0 +1,52 @@
+/*
+ * gdbstub: memory through the debug access layer
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "hw/core/cpu.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "system/memory-debug.h"
+#include "memory-debug.h"
+
+/*
+ * The remote protocol has no way to tell gdb's user why a memory access
+ * failed.  Tell QEMU's user, and tell it once: gdb tries again and again.
+ */
+static void report_once(Error *err)
+{
+    static char *last;
+
+    if (g_strcmp0(last, error_get_pretty(err))) {
+        g_free(last);
+        last = g_strdup(error_get_pretty(err));
+        warn_reportf_err(err, "gdbstub: ");
+    } else {
+        error_free(err);
+    }
+}
+
+int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
+                        bool is_write, bool physical)
+{
+    Error *err = NULL;
+    MemTxResult result;
+
+    if (physical) {
+        result = cpu_physical_memory_rw_debug(addr, buf, len, is_write, &err);
+    } else {
+        result = memory_debug_rw_virtual(cpu, addr, buf, len, is_write, &err);
+    }
+    if (result == MEMTX_OK) {
+        return 0;
+    }
+    /* Unmapped addresses are everyday business */
+    if (memory_debug_guest() && result != MEMTX_DECODE_ERROR) {
+        report_once(err);
+    } else {
+        error_free(err);
+    }
+    return -1;
+}

@@ -1,0 +1,25 @@
+/*
+ * gdbstub: memory through the debug access layer
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GDBSTUB_MEMORY_DEBUG_H
+#define GDBSTUB_MEMORY_DEBUG_H
+
+#include "exec/hwaddr.h"
+
+/**
+ * gdb_memory_rw_debug: read or write guest memory for gdb
+ *
+ * @cpu: vCPU whose page tables translate
+ * @addr: guest-virtual address, or guest-physical where @physical
+ *
+ * Called with the BQL held.  Returns 0, or -1 if any byte of the range
+ * could not be accessed; of an encrypted guest the reason goes to QEMU's
+ * error output.
+ */
+int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
+                        bool is_write, bool physical);
+
+#endif
