@@ -19,18 +19,18 @@ assemble: base ## put the series on top of it, in build/$(BASE)/src
 	@scripts/series assemble
 
 qemu: assemble ## build the patched QEMU
-	@scripts/build src
+	@scripts/build patched
 
 qemu-base: base ## build the unpatched one in the same way
-	@scripts/build src-base
+	@scripts/build base
 
 where: ## print the path of the patched qemu-system-x86_64
 	@[ -x $(out)/out/qemu-system-x86_64 ] || $(MAKE) -s qemu >&2
 	@echo $(CURDIR)/$(out)/out/qemu-system-x86_64
 
 where-base: ## print the path of the unpatched one
-	@[ -x $(out)/out-base/qemu-system-x86_64 ] || $(MAKE) -s qemu-base >&2
-	@echo $(CURDIR)/$(out)/out-base/qemu-system-x86_64
+	@[ -x $(out)/base/out/qemu-system-x86_64 ] || $(MAKE) -s qemu-base >&2
+	@echo $(CURDIR)/$(out)/base/out/qemu-system-x86_64
 
 refresh: base ## bring edits in build/$(BASE)/src back to hooks/ and qemu/
 	@scripts/series refresh
