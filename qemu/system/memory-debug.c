@@ -97,6 +97,7 @@ bool memory_debug_allowed(Error **errp)
 
 bool memory_debug_host_view(Error **errp)
 {
+    ERRP_GUARD();
     if (!memory_debug.guest) {
         return true;
     }
@@ -307,6 +308,7 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                                 MemTxAttrs attrs, hwaddr *len,
                                 EncryptedPageState *state, Error **errp)
 {
+    ERRP_GUARD();
     EncryptedGuest *eg = memory_debug.guest;
 
     if (!memory_debug_allowed_locked(errp)) {
@@ -349,6 +351,7 @@ static MemTxResult encrypted_ram_rw(MemoryRegion *mr, hwaddr offset,
                                     hwaddr gpa, MemTxAttrs attrs, void *buf,
                                     hwaddr len, bool is_write, Error **errp)
 {
+    ERRP_GUARD();
     while (len) {
         hwaddr run = len;
         MemTxResult result;
@@ -418,6 +421,7 @@ static MemTxResult section_check_write(AddressSpace *as, hwaddr addr,
                                        MemTxAttrs attrs, hwaddr *len,
                                        Error **errp)
 {
+    ERRP_GUARD();
     hwaddr offset;
     MemoryRegion *mr = section_at(as, addr, &offset, len, true, attrs);
     MemTxResult result = MEMTX_OK;
@@ -623,6 +627,7 @@ static size_t contiguous_run(CPUState *cpu, vaddr addr, hwaddr phys,
 MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
                                     size_t len, bool is_write, Error **errp)
 {
+    ERRP_GUARD();
     cpu_synchronize_state(cpu);
     while (len) {
         MemTxAttrs attrs;

@@ -41,9 +41,9 @@
 #include "system/reset.h"
 #include "system/runstate.h"
 #include "system/system.h"
+#include "sim-encrypted-guest.h"
 #include "trace.h"
 
-#define TYPE_SIM_ENCRYPTED_GUEST "sim-encrypted-guest"
 OBJECT_DECLARE_SIMPLE_TYPE(SimEncryptedGuest, SIM_ENCRYPTED_GUEST)
 
 #define SIM_PAGE_SIZE   MEMORY_DEBUG_PAGE_SIZE
@@ -378,6 +378,7 @@ static const char *sim_backend(EncryptedGuest *eg, const char **why)
 
 static bool sim_debug_allowed(EncryptedGuest *eg, Error **errp)
 {
+    ERRP_GUARD();
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(eg);
 
     if (!sim->policy_debug) {
