@@ -8,6 +8,7 @@
 #include "qemu/units.h"
 #include "hw/core/cpu.h"
 #include "monitor/hmp.h"
+#include "monitor/monitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-machine.h"
 #include "qapi/qmp/qerror.h"
