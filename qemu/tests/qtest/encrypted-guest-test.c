@@ -19,11 +19,21 @@
 #define PATTERN_LEN sizeof(PATTERN)     /* 56: no multiple of a cipher block */
 #define PATTERN_GPA 0x123ff8            /* crosses a page */
 
+#define HIDDEN      ",\"mode\":\"hidden\""
+#define FORBIDDEN   ",\"policy-debug\":false"
+#define CBIT51      ",\"cbitpos\":51"
+#define RANGE(property, start, size) \
+    ",\"" property "\":[{\"start\":" stringify(start) \
+    ",\"size\":" stringify(size) "}]"
+#define SHARED(start, size) RANGE("shared", start, size)
+
+/* @properties: JSON members, each after a comma; @more: command line */
 static QTestState *start_guest(const char *properties, const char *more)
 {
     QTestState *qts = qtest_initf(
         "-machine pc,confidential-guest-support=cg0 -m 64M -nodefaults "
-        "-object sim-encrypted-guest,id=cg0%s %s", properties, more);
+        "-object '{\"qom-type\":\"sim-encrypted-guest\",\"id\":\"cg0\"%s}' %s",
+        properties, more);
 
     qtest_memwrite(qts, PATTERN_GPA, PATTERN, PATTERN_LEN);
     return qts;
@@ -157,24 +167,24 @@ static void test_before_launch_is_plaintext(void)
     qtest_quit(qts);
 }
 
+/* BIOS, option ROMs, tables and the pattern */
+#define RESTORED_SIZE   (2 * MiB)
+
 static void test_cont_restores(const void *properties)
 {
     QTestState *qts = start_sealed_guest(properties);
-    g_autofree char *before = g_malloc(64 * MiB);
-    g_autofree char *after = g_malloc(64 * MiB);
+    g_autofree char *before = g_malloc(RESTORED_SIZE);
+    g_autofree char *after = g_malloc(RESTORED_SIZE);
 
     qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
-    qtest_memread(qts, 0, before, 640 * KiB);
-    qtest_memread(qts, 1 * MiB, before + 1 * MiB, 63 * MiB);
+    qtest_bufread(qts, 0, before, RESTORED_SIZE);
     for (int i = 0; i < 5; i++) {
         qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
         assert_raw(qts, PATTERN_GPA, false);
         qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
     }
-    qtest_memread(qts, 0, after, 640 * KiB);
-    qtest_memread(qts, 1 * MiB, after + 1 * MiB, 63 * MiB);
-    g_assert_cmpmem(before, 640 * KiB, after, 640 * KiB);
-    g_assert_cmpmem(before + 1 * MiB, 63 * MiB, after + 1 * MiB, 63 * MiB);
+    qtest_bufread(qts, 0, after, RESTORED_SIZE);
+    g_assert_cmpmem(before, RESTORED_SIZE, after, RESTORED_SIZE);
     assert_raw(qts, PATTERN_GPA, true);
     qtest_quit(qts);
 }
@@ -275,7 +285,7 @@ static void test_policy_forbids(const void *properties)
 
 static void test_policy_forbids_running_guest(void)
 {
-    QTestState *qts = start_guest(",policy-debug=off", "");
+    QTestState *qts = start_guest(FORBIDDEN, "");
 
     g_assert_null(xp(qts, PATTERN_GPA, PATTERN_LEN));
     qtest_quit(qts);
@@ -315,7 +325,7 @@ static void test_conversion_while_stopped(void)
 
 static void test_address_with_cbit(void)
 {
-    QTestState *qts = start_sealed_guest(",cbitpos=51");
+    QTestState *qts = start_sealed_guest(CBIT51);
 
     assert_xp(qts, PATTERN_GPA);
     assert_xp(qts, PATTERN_GPA | 1ULL << 51);
@@ -325,7 +335,7 @@ static void test_address_with_cbit(void)
 
 static void test_address_with_shared_bit(void)
 {
-    QTestState *qts = start_sealed_guest(",cbitpos=47,cbit-set=shared");
+    QTestState *qts = start_sealed_guest(",\"cbitpos\":47,\"cbit-set\":\"shared\"");
     g_autofree uint8_t *bytes = NULL;
     char raw[PATTERN_LEN];
 
@@ -339,8 +349,7 @@ static void test_address_with_shared_bit(void)
 
 static void test_private_view_of_shared_page(void)
 {
-    QTestState *qts = start_sealed_guest(
-        ",cbitpos=51,shared.0.start=1187840,shared.0.size=12288");
+    QTestState *qts = start_sealed_guest(CBIT51 SHARED(1187840, 12288));
 
     assert_xp(qts, PATTERN_GPA);
     assert_hmp_says(qts, "xp /1xg 0x8000000123ff8", "Cannot access memory");
@@ -351,7 +360,7 @@ static void test_private_view_of_shared_page(void)
 static void test_fault(void)
 {
     QTestState *qts = start_sealed_guest(
-        ",x-fault.0.start=0x124000,x-fault.0.size=4096");
+        RANGE("x-fault", 1196032, 4096));
     g_autofree uint8_t *bytes = NULL;
     QDict *error = NULL;
     gsize len;
@@ -490,7 +499,7 @@ static void test_cannot_be_migrated_or_saved(void)
 
 static void test_policy_is_fixed(void)
 {
-    QTestState *qts = start_sealed_guest(",policy-debug=off");
+    QTestState *qts = start_sealed_guest(FORBIDDEN);
 
     assert_error(qts, qtest_qmp_assert_failure_ref(qts,
         "{'execute': 'qom-set', 'arguments': {'path': '/objects/cg0', "
@@ -504,7 +513,7 @@ int main(int argc, char **argv)
     g_test_init(&argc, &argv, NULL);
 
     qtest_add_data_func("/encrypted-guest/xp/cipher", "", test_xp);
-    qtest_add_data_func("/encrypted-guest/xp/hidden", ",mode=hidden", test_xp);
+    qtest_add_data_func("/encrypted-guest/xp/hidden", HIDDEN, test_xp);
     qtest_add_func("/encrypted-guest/xp/running", test_running_guest_is_read);
     qtest_add_func("/encrypted-guest/xp/before-launch",
                    test_before_launch_is_plaintext);
@@ -524,18 +533,17 @@ int main(int argc, char **argv)
     qtest_add_data_func("/encrypted-guest/beyond-ram/normal", "-machine pc",
                         test_beyond_ram_is_an_error);
     qtest_add_data_func("/encrypted-guest/policy-forbids/cipher",
-                        ",policy-debug=off", test_policy_forbids);
+                        FORBIDDEN, test_policy_forbids);
     qtest_add_data_func("/encrypted-guest/policy-forbids/hidden",
-                        ",policy-debug=off,mode=hidden", test_policy_forbids);
+                        HIDDEN FORBIDDEN, test_policy_forbids);
     qtest_add_func("/encrypted-guest/policy-forbids/running",
                    test_policy_forbids_running_guest);
     qtest_add_func("/encrypted-guest/policy-is-fixed", test_policy_is_fixed);
     qtest_add_data_func("/encrypted-guest/shared/cipher",
-                        ",shared.0.start=0x200000,shared.0.size=8192",
+                        SHARED(2097152, 8192),
                         test_shared_ranges);
     qtest_add_data_func("/encrypted-guest/shared/hidden",
-                        ",mode=hidden,shared.0.start=0x200000,"
-                        "shared.0.size=8192", test_shared_ranges);
+                        HIDDEN SHARED(2097152, 8192), test_shared_ranges);
     qtest_add_func("/encrypted-guest/shared/conversion-while-stopped",
                    test_conversion_while_stopped);
     qtest_add_func("/encrypted-guest/gpa2hva-refuses", test_gpa2hva_refuses);
@@ -545,16 +553,16 @@ int main(int argc, char **argv)
     qtest_add_data_func("/encrypted-guest/seal/cont-restores/cipher", "",
                         test_cont_restores);
     qtest_add_data_func("/encrypted-guest/seal/cont-restores/hidden",
-                        ",mode=hidden", test_cont_restores);
+                        HIDDEN, test_cont_restores);
     qtest_add_func("/encrypted-guest/seal/tweak",
                    test_same_plaintext_other_ciphertext);
     qtest_add_data_func("/encrypted-guest/seal/reset/cipher", "",
                         test_reset_while_stopped);
-    qtest_add_data_func("/encrypted-guest/seal/reset/hidden", ",mode=hidden",
+    qtest_add_data_func("/encrypted-guest/seal/reset/hidden", HIDDEN,
                         test_reset_while_stopped);
     qtest_add_data_func("/encrypted-guest/seal/quit/cipher", "",
                         test_quit_while_stopped);
-    qtest_add_data_func("/encrypted-guest/seal/quit/hidden", ",mode=hidden",
+    qtest_add_data_func("/encrypted-guest/seal/quit/hidden", HIDDEN,
                         test_quit_while_stopped);
     qtest_add_func("/encrypted-guest/cannot-be-migrated-or-saved",
                    test_cannot_be_migrated_or_saved);
