@@ -262,6 +262,18 @@ static bool cmd_cat(char *path)
     return true;
 }
 
+static bool cmd_write(char *args)
+{
+    char *text = strchr(args, ' ');
+
+    if (!text) {
+        return fail("write", "wants PATH TEXT");
+    }
+    *text++ = '\0';
+    return write_file(args, text) ||
+           fail("write", "%s: %s", args, strerror(errno));
+}
+
 static void pin_to_first_cpu(void)
 {
     cpu_set_t set;
@@ -288,19 +300,29 @@ static bool stop_child(const char *name, pid_t *pid)
     return true;
 }
 
-/* A process that never enters the kernel by itself: a VM stopped while it
- * runs has its page tables loaded. */
+/*
+ * A process that never enters the kernel by itself: a VM stopped while it
+ * runs has its page tables loaded, with both pages of the target.
+ */
 static bool target_start(void)
 {
+    uint64_t count;
+
     if (target_pid) {
         return fail("target", "already started");
     }
+    count = target->counter;
     target_pid = fork();
     if (target_pid == 0) {
         pin_to_first_cpu();
+        (void)target->note[0];
+        (void)target->note[NOTE_LEN - 1];
         for (;;) {
             target_tick();
         }
+    }
+    while (target->counter == count) {
+        usleep(1000);
     }
     fact("pid", "%d", target_pid);
     return true;
@@ -545,6 +567,7 @@ static const struct {
     { "kread", cmd_kread, "ADDRESS LENGTH: memory of the kernel, virtual" },
     { "pread", cmd_pread, "ADDRESS LENGTH: the same, physical" },
     { "cat", cmd_cat, "PATH: the lines of a file" },
+    { "write", cmd_write, "PATH TEXT: write a file, such as one of /proc/sys" },
     { "call", cmd_call, "NAME: make the system call sethostname" },
     { "target", cmd_target, "[start|stop]: a user process that counts" },
     { "check", cmd_check, "[start MIB|stop]: a process that checks and "

@@ -7,5 +7,6 @@ qemu        one QEMU process with its sockets, log and host-side memory
 console     the guest's serial line: expect with a deadline
 rsp         gdb remote protocol, packet by packet
 gdb         the real gdb, run as a batch
+doors       every way to read guest memory, as one function each
 linux       the Linux test guest of tests/guest
 """

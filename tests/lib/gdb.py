@@ -21,14 +21,15 @@ def available():
 class Batch:
     """A context manager: gdb attaches to @socket and runs @commands.
 
-    Attaching stops the VM; at the end gdb detaches and the VM goes on.
+    Attaching stops the VM.  At the end it goes on, unless @stay_stopped.
     @symbols is a file for gdb's `file` command.
     """
 
-    def __init__(self, socket, *commands, symbols=None):
+    def __init__(self, socket, *commands, symbols=None, stay_stopped=False):
         self.commands = [*PREAMBLE,
                          *([f'file {symbols}'] if symbols else []),
-                         f'target remote {socket}', *commands, 'detach']
+                         f'target remote {socket}', *commands,
+                         'disconnect' if stay_stopped else 'detach']
         self._output = tempfile.TemporaryFile(mode='w+', errors='replace')
         self._process = None
 
@@ -77,7 +78,7 @@ class Batch:
         return self.output()
 
 
-def run(socket, *commands, symbols=None, seconds=60):
-    """Run a batch and return what gdb printed."""
-    with Batch(socket, *commands, symbols=symbols) as batch:
+def run(socket, *commands, seconds=60, **kwargs):
+    """Run a batch and return what gdb printed; @kwargs as in Batch."""
+    with Batch(socket, *commands, **kwargs) as batch:
         return batch.finish(seconds)

@@ -13,20 +13,29 @@ class RSPError(Exception):
 
 
 class RSP:
-    """One connection to a gdbstub; QEMU stops the VM when it is made."""
+    """One connection to a gdbstub; QEMU stops the VM when it is made.
+
+    A context manager, too, which leaves the VM stopped.
+    """
 
     def __init__(self, path, seconds=10):
         self._sock = connect(path, 'the gdbstub', seconds)
         self._buffer = b''
-        self.features = self.ask('qSupported:multiprocess+;xmlRegisters=i386')
+        self.features = self.ask('qSupported:xmlRegisters=i386')
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
 
     def close(self):
-        """Hang up without detaching: QEMU lets the VM run again."""
+        """Hang up without detaching: the VM stays stopped."""
         self._sock.close()
 
     def detach(self):
         """Say good-bye; the VM runs again."""
-        self.ask('D')
+        self._checked('D;1')    # QEMU remembers an earlier gdb's multiprocess
         self.close()
 
     def send(self, payload):
@@ -81,6 +90,11 @@ class RSP:
     def physical(self, on):
         """Make read() and write() take guest-physical addresses, or not."""
         self._checked(f'Qqemu.PhyMemMode:{int(on)}')
+
+    def register(self, number):
+        """Bytes of a register, None when QEMU says it is unavailable."""
+        answer = self._checked(f'p{number:x}')
+        return None if 'x' in answer else bytes.fromhex(answer)
 
     def insert_breakpoint(self, addr, kind=0):
         """@kind 0: in memory or by the accelerator; 1: a debug register."""
