@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What the end-to-end tests and the demo share: they drive a QEMU from outside.
+
+wait        deadlines whose errors say what was waited for
+qmp         QMP client: commands, events, HMP lines
+qemu        one QEMU process with its sockets, log and host-side memory
+console     the guest's serial line: expect with a deadline
+rsp         gdb remote protocol, packet by packet
+gdb         the real gdb, run as a batch
+doors       every way to read guest memory, as one function each
+linux       the Linux test guest of tests/guest
+"""

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""One QEMU process, with QMP, serial console, gdbstub and its raw memory."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from .console import Console
+from .qmp import QMP
+from .wait import Timeout, accept, listen
+
+ROOT = Path(__file__).resolve().parents[2]
+MIB = 1 << 20
+
+
+def binary(base=False):
+    """Path of the QEMU under test, or with @base of an unpatched one.
+
+    From the environment (QEMU, QEMU_BASE) or else from the Makefile.
+    """
+    path = os.environ.get('QEMU_BASE' if base else 'QEMU')
+    if path:
+        return path
+    target = 'where-base' if base else 'where'
+    make = subprocess.run(['make', '-s', target], cwd=ROOT, check=False,
+                          stdout=subprocess.PIPE, text=True)
+    path = make.stdout.strip()
+    if make.returncode or not os.access(path, os.X_OK):
+        raise FileNotFoundError(f'no QEMU at "{path}": run "make qemu"')
+    return path
+
+
+def has_object(qemu, name):
+    """Does the binary @qemu know `-object @name`?"""
+    listing = subprocess.run([qemu, '-object', 'help'], check=True,
+                             stdout=subprocess.PIPE, text=True).stdout
+    return name in listing.split()
+
+
+class Qemu:
+    """A context manager: entering starts the process, leaving ends it.
+
+    @args      QEMU's arguments besides those for the sockets and the memory
+    @ram_mib   size of the guest's memory.  It lies in a memfd, so that
+               host_memory() reads it as any process of the host can, with
+               no help from QEMU.
+    @machine   value of -machine, without the memory backend
+    @program   which QEMU
+
+    While it runs: qmp, console, gdb_socket (a path), folder (for files that
+    QEMU writes; it goes with the process).
+    """
+
+    def __init__(self, *args, ram_mib=128, machine='q35', program=None):
+        self.program = program or binary()
+        self.ram_size = ram_mib * MIB
+        self.folder = Path(tempfile.mkdtemp(prefix='qemu-memory-debug-'))
+        self.gdb_socket = self.folder / 'gdb'
+        self.qmp = self.console = self.process = None
+        self._log = self.folder / 'log'
+        self._memory = None
+        self.command = [
+            self.program, '-nodefaults', '-no-user-config',
+            '-display', 'none', '-run-with', 'exit-with-parent=on',
+            '-machine', machine + ',memory-backend=ram0',
+            '-object', f'memory-backend-memfd,id=ram0,size={ram_mib}M,share=on',
+            '-m', f'{ram_mib}M',
+            '-serial', f'unix:{self.folder}/serial',
+            '-qmp', f'unix:{self.folder}/qmp',
+            '-gdb', f'unix:{self.gdb_socket},server=on,wait=off', *args]
+
+    def command_line(self):
+        """The command as a person can type it."""
+        return shlex.join(self.command)
+
+    def __enter__(self):
+        try:
+            self._start()
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        if kind and self.log():
+            print(f'QEMU said:\n{self.log()}', file=sys.stderr)
+        self._end()
+
+    def _start(self):
+        serial = listen(self.folder / 'serial')
+        qmp = listen(self.folder / 'qmp')
+        with open(self._log, 'wb') as log:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log,
+                stderr=subprocess.STDOUT, start_new_session=True)
+        alive = self._check_alive
+        self.console = Console(accept(serial, 'the serial console', alive))
+        self.qmp = QMP(accept(qmp, 'QMP', alive))
+
+    def _check_alive(self):
+        """Raise ConnectionError with QEMU's own words when it has ended."""
+        if self.process.poll() is not None:
+            raise ConnectionError(
+                f'QEMU ended with status {self.process.returncode}: '
+                f'{self.log() or "(it said nothing)"}')
+
+    def _end(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        for connection in (self.qmp, self.console):
+            if connection:
+                connection.close()
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def log(self):
+        """What QEMU printed."""
+        try:
+            return self._log.read_text(errors='replace').strip()
+        except FileNotFoundError:
+            return ''
+
+    def stop(self):
+        """Stop the VM; on return it stands still."""
+        self.qmp.cmd('stop')
+
+    def cont(self):
+        """Let the VM run."""
+        self.qmp.cmd('cont')
+
+    def quit(self, seconds=30):
+        """End QEMU by its own command and return the exit status."""
+        try:
+            self.qmp.cmd('quit')
+        except ConnectionError:
+            pass
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Timeout(f'waited {seconds} s for QEMU to quit') from None
+
+    def host_memory(self, gpa, length):
+        """The raw bytes that the host has for guest-physical @gpa.
+
+        They come from the memfd behind the guest's memory.  Offset and
+        address are the same because the memory ends below the PCI hole.
+        """
+        if gpa + length > self.ram_size:
+            raise ValueError(f'0x{gpa:x}+{length} is beyond the memory')
+        if self._memory is None:
+            self._memory = self._open_memory()
+        return os.pread(self._memory, length, gpa)
+
+    def _open_memory(self):
+        folder = Path('/proc', str(self.process.pid), 'fd')
+        for link in folder.iterdir():
+            name = os.readlink(link)
+            if 'memory-backend-memfd' in name and \
+                    link.stat().st_size == self.ram_size:
+                return os.open(link, os.O_RDONLY)
+        raise FileNotFoundError(f'no memfd of the guest in {folder}')

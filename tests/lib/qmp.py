@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""QMP client over a connected socket (QEMU: docs/interop/qmp-spec.rst)."""
+
+import json
+
+from .wait import Deadline, receive
+
+# HMP's way to say that an address cannot be read; tools parse it, so it stays
+CANNOT_ACCESS = 'Cannot access memory'
+
+
+class QMPError(Exception):
+    """QEMU refused a command: error class and description."""
+
+    def __init__(self, command, error):
+        super().__init__(f'{command}: {error["desc"]}')
+        self.error_class = error['class']
+        self.desc = error['desc']
+
+
+class QMP:
+    """One QMP session.  Events that arrive are kept until asked for."""
+
+    def __init__(self, sock, seconds=10):
+        self._sock = sock
+        self._buffer = b''
+        self._events = []
+        self._read(Deadline(seconds), 'the QMP greeting')
+        self.cmd('qmp_capabilities')
+
+    def close(self):
+        """End the session; QEMU goes on."""
+        self._sock.close()
+
+    def _read(self, deadline, what):
+        while b'\n' not in self._buffer:
+            data = receive(self._sock, deadline, what)
+            if not data:
+                raise ConnectionError(f'QEMU closed QMP; waited for {what}')
+            self._buffer += data
+        line, self._buffer = self._buffer.split(b'\n', 1)
+        return json.loads(line)
+
+    def cmd(self, name, seconds=60, **arguments):
+        """Run a command and return its result; raise QMPError if refused.
+
+        Write a `-` in an argument's name as `_`.
+        """
+        request = {'execute': name, 'arguments':
+                   {k.replace('_', '-'): v for k, v in arguments.items()}}
+        self._sock.sendall(json.dumps(request).encode() + b'\n')
+        deadline = Deadline(seconds)
+        while True:
+            answer = self._read(deadline, f'the answer to {name}')
+            if 'event' in answer:
+                self._events.append(answer)
+            elif 'error' in answer:
+                raise QMPError(name, answer['error'])
+            else:
+                return answer['return']
+
+    def hmp(self, line, seconds=60):
+        """What the human monitor prints for @line."""
+        return self.cmd('human-monitor-command', seconds,
+                        command_line=line).replace('\r', '')
+
+    def wait_event(self, name, seconds=30):
+        """The oldest event called @name, waited for if there is none yet."""
+        deadline = Deadline(seconds)
+        while True:
+            for event in self._events:
+                if event['event'] == name:
+                    self._events.remove(event)
+                    return event
+            answer = self._read(deadline, f'the event {name}')
+            if 'event' in answer:
+                self._events.append(answer)
+
+    def forget_events(self):
+        """Drop what has arrived so far."""
+        self.cmd('query-status')
+        self._events.clear()
