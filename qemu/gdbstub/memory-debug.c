@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "hw/core/cpu.h"
+#include "gdbstub/enums.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "system/memory-debug.h"
@@ -49,4 +50,16 @@ int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
         error_free(err);
     }
     return -1;
+}
+
+bool gdb_may_insert_breakpoint(int type)
+{
+    Error *err = NULL;
+
+    if (type != GDB_BREAKPOINT_SW || memory_debug_allowed(&err)) {
+        return true;
+    }
+    error_prepend(&err, "cannot plant a breakpoint: ");
+    report_once(err);
+    return false;
 }

@@ -22,4 +22,15 @@
 int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
                         bool is_write, bool physical);
 
+/**
+ * gdb_may_insert_breakpoint: does the guest's owner allow a breakpoint?
+ *
+ * @type: a GDB_BREAKPOINT_* constant
+ *
+ * Software breakpoints are writes to guest memory, or stand in for them
+ * (TCG), and take the same permission.  If it is missing, QEMU's user is
+ * told so.
+ */
+bool gdb_may_insert_breakpoint(int type);
+
 #endif
