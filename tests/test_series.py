@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The repository and the patch series are two forms of the same thing."""
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parent.parent
+BASE = os.environ.get("BASE", "10.2")
+BUILD = Path(os.environ.get("BUILD", TOP / "build" / BASE))
+
+
+def run(*argv, cwd, check=True):
+    """Run a command; its output is part of the failure."""
+    result = subprocess.run([str(arg) for arg in argv], cwd=cwd, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            check=False)
+    if check and result.returncode:
+        raise AssertionError(f"{' '.join(map(str, argv))}:\n{result.stdout}")
+    return result
+
+
+def git(tree, *args):
+    return run("git", *args, cwd=tree).stdout
+
+
+def check_out(tree, revision):
+    """Check out those folders that the tests edit, not all 12,000 files."""
+    git(tree, "sparse-checkout", "set", "util", "system", "target/i386")
+    git(tree, "checkout", "-q", "-B", "series", revision)
+
+
+class Copy:
+    """A copy of this repository as it is now, with a QEMU tree of its own."""
+
+    def __init__(self, folder):
+        self.top = Path(folder) / "repository"
+        self.src = self.top / "build" / BASE / "src"
+        listed = git(TOP, "ls-files", "-z", "--cached", "--others",
+                     "--exclude-standard").split("\0")
+        for name in filter(None, listed):
+            if (TOP / name).is_file():
+                (self.top / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(TOP / name, self.top / name)
+        git(self.top, "init", "-q")
+        git(self.top, "add", "-A")
+        self.commit(self.top, "as it is")
+        git(folder, "clone", "-q", "--shared", "--no-checkout", BUILD / "src",
+            self.src)
+        check_out(self.src, "base")
+        git(self.src, "config", "user.name", "tester")
+        git(self.src, "config", "user.email", "tester@localhost")
+
+    def commit(self, tree, message):
+        git(tree, "-c", "user.name=tester", "-c",
+            "user.email=tester@localhost", "commit", "-q", "-a",
+            "--allow-empty", "-m", message)
+
+    def series(self, *args, check=True):
+        return run("scripts/series", *args, cwd=self.top, check=check)
+
+    def changed(self):
+        """What git says of the repository: nothing when it is clean."""
+        return git(self.top, "status", "--porcelain")
+
+    def tree(self, revision):
+        return git(self.src, "rev-parse", f"{revision}^{{tree}}")
+
+
+class SeriesTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="series-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.copy = Copy(self.folder)
+        self.copy.series("assemble")
+
+    def own_file(self):
+        """A file of the series' own, as QEMU names it."""
+        own = self.copy.top / "qemu"
+        return str(min(own.glob("target/i386/*.c")).relative_to(own))
+
+    def test_assemble_then_refresh_leaves_git_clean(self):
+        self.copy.series("refresh")
+        self.assertEqual(self.copy.changed(), "")
+
+    def test_assemble_twice_gives_the_same_commits(self):
+        head = git(self.copy.src, "rev-parse", "HEAD")
+        (self.copy.top / "build" / BASE / "assembled").unlink()
+        git(self.copy.src, "reset", "-q", "--hard", "base")
+        self.copy.series("assemble")
+        self.assertEqual(git(self.copy.src, "rev-parse", "HEAD"), head)
+
+    def test_exported_mails_give_the_identical_tree(self):
+        mails = self.folder / "mails"
+        self.copy.series("export", mails)
+        fresh = self.folder / "fresh"
+        git(self.folder, "clone", "-q", "--shared", "--no-checkout",
+            BUILD / "src", fresh)
+        check_out(fresh, "base")
+        git(fresh, "-c", "user.name=tester", "-c",
+            "user.email=tester@localhost", "am", "-q",
+            *sorted(mails.glob("*[0-9]-*.patch"))[1:])
+        self.assertEqual(git(fresh, "rev-parse", "HEAD^{tree}"),
+                         self.copy.tree("series"))
+
+    def test_exported_mails_are_the_same_bytes_each_time(self):
+        written = []
+        for name in "first", "second":
+            self.copy.series("export", self.folder / name)
+            written.append({path.name: path.read_bytes() for path in
+                            (self.folder / name).iterdir()})
+        self.assertEqual(*written)
+        self.assertGreater(len(written[0]), 1)
+
+    def test_edit_of_an_own_file_goes_into_qemu_only(self):
+        path = self.own_file()
+        with open(self.copy.src / path, "a", encoding="utf-8") as file:
+            file.write("/* edited */\n")
+        self.copy.series("refresh")
+        self.assertEqual(self.copy.changed(), f" M qemu/{path}\n")
+        self.assertTrue((self.copy.top / "qemu" / path).read_text()
+                        .endswith("/* edited */\n"))
+
+    def test_edit_in_qemu_touches_that_file_only(self):
+        path = self.own_file()
+        before = {p: p.stat().st_mtime_ns for p in self.copy.src.rglob("*.[ch]")}
+        with open(self.copy.top / "qemu" / path, "a",
+                  encoding="utf-8") as file:
+            file.write("/* edited */\n")
+        self.copy.series("assemble")
+        touched = [str(p.relative_to(self.copy.src)) for p in before
+                   if p.stat().st_mtime_ns != before[p]]
+        self.assertEqual(touched, [path])
+
+    def test_new_commit_becomes_a_hook_and_its_new_files_go_to_qemu(self):
+        src = self.copy.src
+        (src / "util/brand-new.c").write_text("/* new */\n")
+        with open(src / "util/meson.build", "a", encoding="utf-8") as file:
+            file.write("# a remark\n")
+        git(src, "add", "util/brand-new.c")
+        self.copy.commit(src, "util: something brand new")
+        self.copy.series("refresh")
+        hook, = (self.copy.top / "hooks").glob("*something-brand-new.patch")
+        text = hook.read_text()
+        self.assertIn(" create mode 100644 util/brand-new.c\n", text)
+        self.assertIn("+# a remark\n", text)
+        self.assertNotIn("/* new */", text)
+        self.assertIn(hook.name, (self.copy.top / "series" / BASE)
+                      .read_text())
+        self.assertEqual((self.copy.top / "qemu/util/brand-new.c")
+                         .read_text(), "/* new */\n")
+
+    def test_edit_of_an_untouched_qemu_file_is_refused_with_the_way_out(self):
+        with open(self.copy.src / "util/cutils.c", "a",
+                  encoding="utf-8") as file:
+            file.write("/* edited */\n")
+        result = self.copy.series("refresh", check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("git commit util/cutils.c", result.stdout)
+        self.assertEqual(self.copy.changed(), "")
+
+    def test_fixup_commit_goes_into_its_hook(self):
+        src = self.copy.src
+        with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
+            file.write("/* first */\n")
+        self.copy.commit(src, "cutils: a remark")
+        with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
+            file.write("/* second */\n")
+        git(src, "commit", "-q", "-a", "--fixup=HEAD")
+        self.copy.series("refresh")
+        hook, = (self.copy.top / "hooks").glob("*cutils-a-remark.patch")
+        self.assertIn("+/* first */\n+/* second */\n", hook.read_text())
+
+    def test_uncommitted_new_file_is_refused_by_name(self):
+        (self.copy.src / "util/stray.c").write_text("/* new */\n")
+        result = self.copy.series("refresh", check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("util/stray.c", result.stdout)
+
+    def test_commits_in_the_tree_survive_a_change_of_the_repository(self):
+        src = self.copy.src
+        with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
+            file.write("/* mine */\n")
+        self.copy.commit(src, "cutils: mine")
+        path = self.own_file()
+        with open(self.copy.top / "qemu" / path, "a",
+                  encoding="utf-8") as file:
+            file.write("/* theirs */\n")
+        self.copy.series("assemble")
+        self.assertIn("/* mine */", (src / "util/cutils.c").read_text())
+        self.assertIn("/* theirs */", (src / path).read_text())
+
+    def test_new_file_of_no_commit_is_refused(self):
+        (self.copy.top / "qemu/util").mkdir(exist_ok=True)
+        (self.copy.top / "qemu/util/orphan.c").write_text("/* */\n")
+        result = self.copy.series("assemble", check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("qemu/util/orphan.c belongs to no commit",
+                      result.stdout)
+
+    def test_new_file_that_the_base_has_is_refused(self):
+        target = self.copy.top / "qemu/util/cutils.c"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text("/* */\n")
+        result = self.copy.series("assemble", check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("qemu/util/cutils.c exists in the base", result.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()

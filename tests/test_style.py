@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What QEMU's maintainers and the shell expect of the code's form."""
+import os
+import py_compile
+import re
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+from urllib.parse import urlparse
+
+TOP = Path(__file__).resolve().parent.parent
+BASE = os.environ.get("BASE", "10.2")
+SRC = TOP / "build" / BASE / "src"
+
+
+def run(*argv, cwd=TOP):
+    """The exit status and all output of a command."""
+    result = subprocess.run([str(arg) for arg in argv], cwd=cwd, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                            errors="replace", check=False)
+    return result.returncode, result.stdout
+
+
+def files():
+    """The files of this repository, new ones included."""
+    _, listed = run("git", "ls-files", "--cached", "--others",
+                    "--exclude-standard")
+    return [TOP / name for name in listed.splitlines()
+            if (TOP / name).is_file()]
+
+
+def own_files(*suffixes):
+    """The files of the series' own."""
+    return [path for path in files() if path.suffix in suffixes
+            and path.is_relative_to(TOP / "qemu")]
+
+
+def with_shebang(pattern):
+    return [path for path in files()
+            if re.match(rb"#!.*\b" + pattern, path.read_bytes()[:80])]
+
+
+class QemuStyleTest(unittest.TestCase):
+    def test_checkpatch_finds_nothing_in_any_mail(self):
+        with tempfile.TemporaryDirectory() as folder:
+            status, output = run("scripts/series", "export", folder)
+            self.assertEqual(status, 0, output)
+            mails = sorted(Path(folder).glob("*.patch"))[1:]
+            self.assertTrue(mails)
+            for mail in mails:
+                with self.subTest(mail.name):
+                    status, output = run(
+                        "perl", "scripts/checkpatch.pl", "--no-signoff",
+                        "--color=never", mail, cwd=SRC)
+                    if status or "total: 0 errors, 0 warnings," not in output:
+                        self.fail(output)
+
+    def test_every_new_file_names_its_licence(self):
+        for path in own_files(".c", ".h", ".json", ".rst", ".py", ".inc"):
+            with self.subTest(path.name):
+                head = "".join(path.read_text().splitlines(True)[:5])
+                self.assertIn("SPDX-License-Identifier: GPL-2.0-or-later",
+                              head)
+
+    def test_every_new_file_has_its_entry_in_maintainers(self):
+        for path in own_files(".c", ".h", ".json", ".rst", ".py", ".inc"):
+            name = path.relative_to(TOP / "qemu")
+            with self.subTest(str(name)):
+                _, output = run("perl", "scripts/get_maintainer.pl",
+                                "--nogit", "--nogit-fallback", "-f", name,
+                                cwd=SRC)
+                self.assertIn("Debugging of encr", output)
+
+    def test_no_function_is_longer_than_60_lines(self):
+        for path in own_files(".c"):
+            start = 0
+            for number, line in enumerate(path.read_text().splitlines(), 1):
+                if line.startswith("{"):
+                    start = number
+                elif line.startswith("}") and start:
+                    with self.subTest(f"{path.name}:{start}"):
+                        self.assertLessEqual(number - start, 60)
+                    start = 0
+
+
+class ScriptStyleTest(unittest.TestCase):
+    def test_shellcheck_finds_nothing(self):
+        scripts = with_shebang(rb"(ba)?sh\b")
+        self.assertTrue(scripts)
+        status, output = run("shellcheck", *scripts)
+        if status:
+            self.fail(output)
+
+    def test_python_files_compile_with_the_systems_python(self):
+        scripts = set(with_shebang(rb"python3\b"))
+        scripts |= {path for path in files() if path.suffix == ".py"}
+        with tempfile.TemporaryDirectory() as folder:
+            for path in sorted(scripts):
+                with self.subTest(path.name):
+                    py_compile.compile(str(path), f"{folder}/out",
+                                       doraise=True)
+
+
+class RepositoryTest(unittest.TestCase):
+    def test_no_file_names_a_package_mirror(self):
+        status, output = run("scripts/apt-private", "--mirrors")
+        if status:
+            self.skipTest("this machine has no Debian mirror to look for")
+        for mirror in output.split():
+            host = (urlparse(mirror).hostname or mirror).encode()
+            for path in files():
+                with self.subTest(f"{host.decode()} in {path.name}"):
+                    self.assertNotIn(host, path.read_bytes())
+
+
+if __name__ == "__main__":
+    unittest.main()
