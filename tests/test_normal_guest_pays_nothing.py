@@ -25,7 +25,7 @@ OBJECTS = {
 
 # Called with the line number of the source in %edx or %ecx
 ASSERTIONS = re.compile(r"__assert_fail|g_assertion_message|"
-                        r"error_setg_internal|call \*%r|\*0x0\(%rip\)")
+                        r"error_setg_internal|qemu_mutex|(call|jmp) \*")
 NEAR = 8        # instructions between a line number and such a call
 
 
