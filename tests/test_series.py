@@ -4,7 +4,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from repository import BASE, BUILD, copy, git, run
+from lib.repository import BASE, BUILD, copy, git, run
 
 
 def check_out(tree, revision):

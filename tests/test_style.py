@@ -7,8 +7,8 @@ import unittest
 from pathlib import Path
 from urllib.parse import urlparse
 
-import repository
-from repository import BUILD, TOP, files
+from lib import repository
+from lib.repository import BUILD, TOP, files
 
 SRC = BUILD / "src"
 

@@ -11,7 +11,7 @@ import unittest
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
-from repository import BASE, TOP, copy, git, run
+from lib.repository import BASE, TOP, copy, git, run
 
 VERSION = "10.2.2"
 

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent
+TOP = Path(__file__).resolve().parents[2]
 BASE = os.environ.get("BASE", "10.2")
 BUILD = TOP / "build" / BASE
 
