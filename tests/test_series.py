@@ -1,29 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The repository and the patch series are two forms of the same thing."""
-import os
-import shutil
-import subprocess
 import tempfile
 import unittest
 from pathlib import Path
 
-TOP = Path(__file__).resolve().parent.parent
-BASE = os.environ.get("BASE", "10.2")
-BUILD = Path(os.environ.get("BUILD", TOP / "build" / BASE))
-
-
-def run(*argv, cwd, check=True):
-    """Run a command; its output is part of the failure."""
-    result = subprocess.run([str(arg) for arg in argv], cwd=cwd, text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                            check=False)
-    if check and result.returncode:
-        raise AssertionError(f"{' '.join(map(str, argv))}:\n{result.stdout}")
-    return result
-
-
-def git(tree, *args):
-    return run("git", *args, cwd=tree).stdout
+from lib.repository import BASE, BUILD, copy, git, run
 
 
 def check_out(tree, revision):
@@ -33,30 +14,15 @@ def check_out(tree, revision):
 
 
 class Copy:
-    """A copy of this repository as it is now, with a QEMU tree of its own."""
+    """A copy of this repository, with a QEMU tree of its own."""
 
     def __init__(self, folder):
         self.top = Path(folder) / "repository"
         self.src = self.top / "build" / BASE / "src"
-        listed = git(TOP, "ls-files", "-z", "--cached", "--others",
-                     "--exclude-standard").split("\0")
-        for name in filter(None, listed):
-            if (TOP / name).is_file():
-                (self.top / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(TOP / name, self.top / name)
-        git(self.top, "init", "-q")
-        git(self.top, "add", "-A")
-        self.commit(self.top, "as it is")
+        copy(self.top)
         git(folder, "clone", "-q", "--shared", "--no-checkout", BUILD / "src",
             self.src)
         check_out(self.src, "base")
-        git(self.src, "config", "user.name", "tester")
-        git(self.src, "config", "user.email", "tester@localhost")
-
-    def commit(self, tree, message):
-        git(tree, "-c", "user.name=tester", "-c",
-            "user.email=tester@localhost", "commit", "-q", "-a",
-            "--allow-empty", "-m", message)
 
     def series(self, *args, check=True):
         return run("scripts/series", *args, cwd=self.top, check=check)
@@ -100,9 +66,7 @@ class SeriesTest(unittest.TestCase):
         git(self.folder, "clone", "-q", "--shared", "--no-checkout",
             BUILD / "src", fresh)
         check_out(fresh, "base")
-        git(fresh, "-c", "user.name=tester", "-c",
-            "user.email=tester@localhost", "am", "-q",
-            *sorted(mails.glob("*[0-9]-*.patch"))[1:])
+        git(fresh, "am", "-q", *sorted(mails.glob("*.patch"))[1:])
         self.assertEqual(git(fresh, "rev-parse", "HEAD^{tree}"),
                          self.copy.tree("series"))
 
@@ -141,7 +105,7 @@ class SeriesTest(unittest.TestCase):
         with open(src / "util/meson.build", "a", encoding="utf-8") as file:
             file.write("# a remark\n")
         git(src, "add", "util/brand-new.c")
-        self.copy.commit(src, "util: something brand new")
+        git(src, "commit", "-q", "-a", "-m", "util: something brand new")
         self.copy.series("refresh")
         hook, = (self.copy.top / "hooks").glob("*something-brand-new.patch")
         text = hook.read_text()
@@ -166,7 +130,7 @@ class SeriesTest(unittest.TestCase):
         src = self.copy.src
         with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
             file.write("/* first */\n")
-        self.copy.commit(src, "cutils: a remark")
+        git(src, "commit", "-q", "-a", "-m", "cutils: a remark")
         with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
             file.write("/* second */\n")
         git(src, "commit", "-q", "-a", "--fixup=HEAD")
@@ -184,7 +148,7 @@ class SeriesTest(unittest.TestCase):
         src = self.copy.src
         with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
             file.write("/* mine */\n")
-        self.copy.commit(src, "cutils: mine")
+        git(src, "commit", "-q", "-a", "-m", "cutils: mine")
         path = self.own_file()
         with open(self.copy.top / "qemu" / path, "a",
                   encoding="utf-8") as file:

@@ -9,4 +9,5 @@ rsp         gdb remote protocol, packet by packet
 gdb         the real gdb, run as a batch
 doors       every way to read guest memory, as one function each
 linux       the Linux test guest of tests/guest
+repository  a copy of this repository, for tests that change one
 """

@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""From nothing to a running QEMU: sources, packages, build, installation."""
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+import unittest
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+
+from lib.repository import BASE, TOP, copy, git, run
+
+VERSION = "10.2.2"
+
+
+def script(name):
+    """A script without suffix as a Python module."""
+    path = str(TOP / "scripts" / name)
+    loader = SourceFileLoader(name.replace("-", "_"), path)
+    module = importlib.util.module_from_spec(
+        importlib.util.spec_from_loader(loader.name, loader))
+    loader.exec_module(module)
+    return module
+
+
+def make_qemu(folder, version=VERSION):
+    """A very small QEMU source tree."""
+    for name in "keycodemapdb", "berkeley-softfloat-3", "berkeley-testfloat-3":
+        (folder / "subprojects" / name).mkdir(parents=True)
+        (folder / "subprojects" / name / "meson.build").write_text("\n")
+    (folder / "VERSION").write_text(version + "\n")
+    return folder
+
+
+def make_source_package(folder):
+    """Debian's source package of it; returns the names of its files."""
+    tree = make_qemu(folder / "qemu")
+    run("tar", "-cJf", f"qemu_{VERSION}+ds.orig.tar.xz", "qemu", cwd=folder)
+    debian = tree / "debian"
+    (debian / "source").mkdir(parents=True)
+    (debian / "source/format").write_text("3.0 (quilt)\n")
+    (debian / "changelog").write_text(
+        f"qemu (1:{VERSION}+ds-1) sid; urgency=low\n\n  * Test.\n\n"
+        " -- T <t@localhost>  Sat, 01 Jan 2000 00:00:00 +0000\n")
+    (debian / "control").write_text(
+        "Source: qemu\nMaintainer: T <t@localhost>\n"
+        "Standards-Version: 4.6.0\n\nPackage: qemu\nArchitecture: all\n"
+        "Description: test\n")
+    run("dpkg-source", "-b", "qemu", cwd=folder)
+    shutil.rmtree(tree)
+    return sorted(path.name for path in folder.iterdir())
+
+
+class BaseTest(unittest.TestCase):
+    """scripts/base in a copy of the repository, with very small sources."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="base-")
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+        self.folder.chmod(0o755)        # apt's own user reads there
+        self.top = self.folder / "repository"
+        copy(self.top)
+        self.archives = self.folder / "archives"
+        self.archives.mkdir()
+
+    def pin(self, names):
+        """Let base/10.2 name these archives."""
+        text = "\n".join(
+            line for line in (self.top / "base" / BASE).read_text().split("\n")
+            if not line.startswith("archive"))
+        for name in names:
+            data = (self.archives / name).read_bytes()
+            text += f"archive {hashlib.sha256(data).hexdigest()} {name}\n"
+        (self.top / "base" / BASE).write_text(text)
+
+    def base(self, **env):
+        return run("scripts/base", cwd=self.top, check=False,
+                   env={"XDG_CACHE_HOME": str(self.folder / "cache"), **env})
+
+    def assert_imported(self, result):
+        self.assertEqual(result.returncode, 0, result.stdout)
+        src = self.top / "build" / BASE / "src"
+        self.assertEqual(git(src, "show", "base:VERSION"), VERSION + "\n")
+        self.assertEqual(git(src, "status", "--porcelain"), "")
+
+    def test_archives_in_qemu_base_cache_are_imported(self):
+        self.pin(make_source_package(self.archives))
+        self.assert_imported(self.base(QEMU_BASE_CACHE=str(self.archives)))
+
+    def test_archive_with_a_wrong_checksum_is_refused(self):
+        names = make_source_package(self.archives)
+        self.pin(names)
+        wrong, = (name for name in names if "orig" in name)
+        with open(self.archives / wrong, "ab") as file:
+            file.write(b"x")
+        result = self.base(QEMU_BASE_CACHE=str(self.archives))
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(f"{wrong} is not the file that base/{BASE} pins",
+                      result.stdout)
+        self.assertFalse((self.top / "build" / BASE / "src").exists())
+
+    def test_missing_archives_name_every_way_out(self):
+        result = self.base(QEMU_BASE_CACHE=str(self.folder / "nothing"))
+        self.assertEqual(result.returncode, 1)
+        for way in "QEMU_SOURCE=", "QEMU_BASE_CACHE=", "BASE=":
+            self.assertIn(way, result.stdout)
+
+    @unittest.skipUnless(shutil.which("apt-get"), "this machine has no apt")
+    def test_pool_of_the_mirror_is_asked_where_the_index_lacks_it(self):
+        names = make_source_package(self.archives)
+        self.pin(names)
+        pool = self.folder / "mirror/pool/main/q/qemu"
+        shutil.copytree(self.archives, pool)
+        apt = self.top / "scripts/apt-private"
+        apt.write_text("#!/bin/sh\n"
+                       "case $1 in\n"
+                       f"--mirrors) echo copy:{self.folder}/mirror ;;\n"
+                       "apt-get) exit 100 ;;\n"
+                       "*) exec \"$@\" ;;\n"
+                       "esac\n")
+        result = self.base()
+        self.assert_imported(result)
+        self.assertIn("asking the mirror's pool", result.stdout)
+        # A second tree takes what was fetched: the mirror is gone.
+        shutil.rmtree(self.folder / "mirror")
+        shutil.rmtree(self.top / "build")
+        self.assert_imported(self.base())
+
+    def test_unpacked_tree_is_imported(self):
+        tree = make_qemu(self.folder / "tree")
+        self.assert_imported(self.base(QEMU_SOURCE=str(tree)))
+
+    def test_tarball_is_imported(self):
+        make_qemu(self.folder / f"qemu-{VERSION}")
+        run("tar", "-cJf", "qemu.tar.xz", f"qemu-{VERSION}", cwd=self.folder)
+        self.assert_imported(
+            self.base(QEMU_SOURCE=str(self.folder / "qemu.tar.xz")))
+
+    def test_git_checkout_is_imported_with_its_subprojects(self):
+        tree = make_qemu(self.folder / "checkout")
+        (tree / ".gitignore").write_text("/subprojects/*/\n")
+        git(tree, "init", "-q")
+        git(tree, "add", "-A")
+        git(tree, "commit", "-q", "-m", "QEMU")
+        self.assert_imported(self.base(QEMU_SOURCE=str(tree)))
+        imported = git(self.top / "build" / BASE / "src", "ls-files")
+        self.assertIn("subprojects/keycodemapdb/meson.build", imported)
+
+    def test_source_of_another_version_is_refused(self):
+        tree = make_qemu(self.folder / "tree", "9.9.9")
+        result = self.base(QEMU_SOURCE=str(tree))
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("holds QEMU 9.9.9, but base 10.2 is 10.2.2",
+                      result.stdout)
+
+    def test_interrupted_import_is_done_again(self):
+        leftover = self.top / "build" / BASE / "import"
+        leftover.mkdir(parents=True)
+        (leftover / "half").write_text("\n")
+        tree = make_qemu(self.folder / "tree")
+        self.assert_imported(self.base(QEMU_SOURCE=str(tree)))
+
+    def test_unknown_base_names_the_known_ones(self):
+        result = self.base(BASE="1.0")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("there is no base '1.0'", result.stdout)
+        self.assertIn(BASE, result.stdout)
+
+
+class PackagesTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="deps-")
+        self.addCleanup(folder.cleanup)
+        self.bin = Path(folder.name)
+        self.bin.chmod(0o755)
+        for name in ("sh", "dirname", "sed", "cat", "tr", "id", "env", "ls"):
+            (self.bin / name).symlink_to(shutil.which(name))
+
+    def deps(self, **options):
+        """scripts/deps with a PATH that lacks nearly everything."""
+        return run("/bin/sh", TOP / "scripts/deps", check=False,
+                   env={"PATH": str(self.bin)}, **options)
+
+    def test_without_apt_the_missing_packages_are_one_line(self):
+        result = self.deps()
+        self.assertEqual(result.returncode, 1)
+        line, = result.stdout.splitlines()
+        self.assertIn(" ninja-build ", line)
+
+    @unittest.skipUnless(os.getuid() == 0, "only root can become nobody")
+    def test_without_root_the_line_can_be_pasted(self):
+        (self.bin / "apt-get").symlink_to("/bin/false")
+        if not os.access(TOP, os.X_OK) or run(
+                "cat", TOP / "scripts/deps", check=False,
+                user=65534).returncode:
+            self.skipTest("nobody cannot read this folder")
+        result = self.deps(user=65534)
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout.splitlines()[-1],
+                         r"^apt-get install .*\bninja-build\b")
+
+
+class AptTest(unittest.TestCase):
+    """The machine's sources in both of apt's formats."""
+
+    def test_deb822_sources_are_read(self):
+        text = ("# comment\nTypes: deb\n# another\nURIs: http://one/debian\n"
+                "Suites: bookworm bookworm-updates\nComponents: main\n"
+                "Signed-By: /key.gpg\n\n"
+                "Enabled: no\nTypes: deb\nURIs: http://two\nSuites: x\n")
+        self.assertEqual(
+            list(script("apt-private").deb822_entries(text)),
+            [(["http://one/debian"], ["bookworm", "bookworm-updates"],
+              {"signed-by": "/key.gpg"})])
+
+    def test_one_line_sources_are_read(self):
+        text = ("# deb http://old x main\n"
+                "deb [arch=amd64 signed-by=/key.gpg] http://one bookworm main\n"
+                "deb-src http://two/debian sid main contrib\n")
+        self.assertEqual(
+            list(script("apt-private").one_line_entries(text)),
+            [(["http://one"], ["bookworm"], {"signed-by": "/key.gpg"}),
+             (["http://two/debian"], ["sid"], {})])
+
+
+class BuiltTest(unittest.TestCase):
+    """What `make qemu` built."""
+
+    def starts(self, program):
+        """Start it with its firmware and stop it again."""
+        return subprocess.run(
+            [program, "-accel", "tcg", "-display", "none", "-S", "-monitor",
+             "stdio"], input="info version\nquit\n", text=True, timeout=60,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+
+    def test_second_make_qemu_does_nothing_and_quickly(self):
+        run("make", "qemu")
+        started = time.monotonic()
+        result = run("make", "qemu")
+        self.assertIn("ninja: no work to do", result.stdout)
+        self.assertLess(time.monotonic() - started, 10)
+
+    def test_where_prints_one_path_to_a_qemu_that_finds_its_firmware(self):
+        path, = run("make", "-s", "where").stdout.splitlines()
+        result = self.starts(path)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertIn(VERSION, result.stdout)
+
+    def test_installed_qemu_finds_its_firmware(self):
+        with tempfile.TemporaryDirectory() as prefix:
+            run("scripts/install", prefix)
+            result = self.starts(f"{prefix}/bin/qemu-system-x86_64")
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertIn(VERSION, result.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()
