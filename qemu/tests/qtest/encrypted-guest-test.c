@@ -22,6 +22,7 @@
 #define HIDDEN      ",\"mode\":\"hidden\""
 #define FORBIDDEN   ",\"policy-debug\":false"
 #define CBIT51      ",\"cbitpos\":51"
+#define SHARED47    ",\"cbitpos\":47,\"cbit-set\":\"shared\""
 #define RANGE(property, start, size) \
     ",\"" property "\":[{\"start\":" stringify(start) \
     ",\"size\":" stringify(size) "}]"
@@ -77,7 +78,7 @@ static uint8_t *xp(QTestState *qts, uint64_t gpa, size_t len)
 
         g_assert_nonnull(p);
         for (p++; *p == ' '; p += 5) {
-            bytes[n++] = strtoul(p, NULL, 16);
+            bytes[n++] = g_ascii_strtoull(p, NULL, 16);
         }
     }
     g_assert_cmpint(n, ==, len);
@@ -335,7 +336,7 @@ static void test_address_with_cbit(void)
 
 static void test_address_with_shared_bit(void)
 {
-    QTestState *qts = start_sealed_guest(",\"cbitpos\":47,\"cbit-set\":\"shared\"");
+    QTestState *qts = start_sealed_guest(SHARED47);
     g_autofree uint8_t *bytes = NULL;
     char raw[PATTERN_LEN];
 
