@@ -1,15 +1,17 @@
 /*
- * gdbstub: memory through the debug access layer
+ * gdbstub: memory through the debug access layer, protected registers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include "gdbstub/commands.h"
 #include "hw/core/cpu.h"
 #include "gdbstub/enums.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "system/memory-debug.h"
+#include "internals.h"
 #include "memory-debug.h"
 
 /*
@@ -29,6 +31,15 @@ static void report_once(Error *err)
     }
 }
 
+/* Unmapped addresses are everyday business, all else is not */
+static bool is_worth_a_report(MemTxResult result, bool physical)
+{
+    if (result != MEMTX_DECODE_ERROR) {
+        return memory_debug_guest() || !memory_debug_within_limit(true, NULL);
+    }
+    return !physical && memory_debug_registers_protected();
+}
+
 int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
                         bool is_write, bool physical)
 {
@@ -43,8 +54,7 @@ int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
     if (result == MEMTX_OK) {
         return 0;
     }
-    /* Unmapped addresses are everyday business */
-    if (memory_debug_guest() && result != MEMTX_DECODE_ERROR) {
+    if (is_worth_a_report(result, physical)) {
         report_once(err);
     } else {
         error_free(err);
@@ -56,7 +66,8 @@ bool gdb_may_insert_breakpoint(int type)
 {
     Error *err = NULL;
 
-    if (type != GDB_BREAKPOINT_SW || memory_debug_allowed(&err)) {
+    if (type != GDB_BREAKPOINT_SW ||
+        (memory_debug_allowed(&err) && memory_debug_within_limit(true, &err))) {
         return true;
     }
     error_prepend(&err, "cannot plant a breakpoint: ");

@@ -34,7 +34,10 @@ static struct {
     Notifier machine_done;
     bool vm_stopped;        /* no vCPU runs: decrypted pages may be kept */
     DebugPageCache *cache;
+    MemoryDebugLimit limit;
+    char *limit_why;
     MemoryDebugStats stats;
+    MemoryDebugLastFailure last_failure;
 } memory_debug;
 
 static void __attribute__((constructor)) memory_debug_lock_init(void)
@@ -74,25 +77,52 @@ bool memory_debug_registers_protected(void)
     return eg && ENCRYPTED_GUEST_GET_CLASS(eg)->registers_protected(eg);
 }
 
+/*
+ * What is allowed
+ */
+
+void memory_debug_limit(MemoryDebugLimit limit, const char *why)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    if (limit > memory_debug.limit) {
+        g_free(memory_debug.limit_why);
+        memory_debug.limit_why = g_strdup(why);
+        memory_debug.limit = limit;
+        memory_debug_drop_cache();
+    }
+}
+
+bool memory_debug_within_limit(bool is_write, Error **errp)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    if (memory_debug.limit == MEMORY_DEBUG_OFF) {
+        error_setg(errp, "access to guest memory by debuggers is turned off: "
+                   "%s", memory_debug.limit_why);
+        return false;
+    }
+    if (is_write && memory_debug.limit == MEMORY_DEBUG_READ_ONLY) {
+        error_setg(errp, "guest memory is read-only for debuggers: %s",
+                   memory_debug.limit_why);
+        return false;
+    }
+    return true;
+}
+
 /* Called with memory_debug.lock held */
-static bool memory_debug_allowed_locked(Error **errp)
+static bool policy_allows(Error **errp)
 {
     EncryptedGuest *eg = memory_debug.guest;
 
-    if (ENCRYPTED_GUEST_GET_CLASS(eg)->debug_allowed(eg, errp)) {
-        return true;
-    }
-    memory_debug.stats.denied++;
-    return false;
+    return !eg || ENCRYPTED_GUEST_GET_CLASS(eg)->debug_allowed(eg, errp);
 }
 
 bool memory_debug_allowed(Error **errp)
 {
-    if (!memory_debug.guest) {
-        return true;
+    if (!memory_debug_within_limit(false, errp)) {
+        return false;
     }
     QEMU_LOCK_GUARD(&memory_debug.lock);
-    return memory_debug_allowed_locked(errp);
+    return policy_allows(errp);
 }
 
 bool memory_debug_host_view(Error **errp)
@@ -113,6 +143,35 @@ MemoryDebugStats memory_debug_stats(void)
     return memory_debug.stats;
 }
 
+MemoryDebugLastFailure memory_debug_last_failure(void)
+{
+    MemoryDebugLastFailure last;
+
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    last = memory_debug.last_failure;
+    last.reason = g_strdup(last.reason);
+    return last;
+}
+
+static void count_failure(MemoryDebugFailure failure)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    memory_debug.stats.failures[failure]++;
+}
+
+static void remember_failure(uint64_t addr, bool is_virtual, bool is_write,
+                             Error *err)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    g_free(memory_debug.last_failure.reason);
+    memory_debug.last_failure = (MemoryDebugLastFailure) {
+        .addr = addr,
+        .is_virtual = is_virtual,
+        .is_write = is_write,
+        .reason = g_strdup(error_get_pretty(err)),
+    };
+}
+
 void memory_debug_drop_cache(void)
 {
     if (memory_debug.cache) {
@@ -131,12 +190,15 @@ static MemTxResult access_result(MemTxResult result, hwaddr addr,
                                  Error **errp)
 {
     if (result & MEMTX_DECODE_ERROR) {
+        count_failure(MEMORY_DEBUG_FAILURE_UNMAPPED);
         error_setg(errp, "nothing is mapped at physical address 0x%"
                    HWADDR_PRIx, addr);
     } else if (result & MEMTX_ACCESS_ERROR) {
+        count_failure(MEMORY_DEBUG_FAILURE_DEVICE);
         error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
                    " denied the access", addr);
     } else if (result) {
+        count_failure(MEMORY_DEBUG_FAILURE_DEVICE);
         error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
                    " reported an error", addr);
     }
@@ -146,6 +208,7 @@ static MemTxResult access_result(MemTxResult result, hwaddr addr,
 static bool range_wraps(hwaddr addr, hwaddr len, Error **errp)
 {
     if (len && addr + len - 1 < addr) {
+        count_failure(MEMORY_DEBUG_FAILURE_UNMAPPED);
         error_setg(errp, "0x%" HWADDR_PRIx " bytes from physical address 0x%"
                    HWADDR_PRIx " reach beyond the end of the address space",
                    len, addr);
@@ -155,18 +218,57 @@ static bool range_wraps(hwaddr addr, hwaddr len, Error **errp)
 }
 
 /*
+ * Every access by MemoryDebugOps begins with access_begin() and ends with
+ * access_end(); both want an @errp that is not NULL.
+ */
+static MemTxResult access_begin(hwaddr addr, bool is_write, Error **errp)
+{
+    if (memory_debug_within_limit(is_write, errp)) {
+        return MEMTX_OK;
+    }
+    count_failure(MEMORY_DEBUG_FAILURE_LIMIT);
+    error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx ": ",
+                  is_write ? "write" : "read", addr);
+    return MEMTX_ACCESS_ERROR;
+}
+
+static MemTxResult access_end(hwaddr addr, bool is_write, MemTxResult result,
+                              Error **errp)
+{
+    if (result != MEMTX_OK) {
+        remember_failure(addr, false, is_write, *errp);
+    }
+    return result;
+}
+
+/*
  * Normal guests: the ordinary accessors
  */
+
+static MemTxResult normal_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                             void *buf, hwaddr len, bool is_write,
+                             Error **errp)
+{
+    ERRP_GUARD();
+    MemTxResult result = access_begin(addr, is_write, errp);
+
+    if (result == MEMTX_OK) {
+        if (range_wraps(addr, len, errp)) {
+            result = MEMTX_DECODE_ERROR;
+        } else {
+            /* attrs.debug lets it write to ROM */
+            result = access_result(address_space_rw(as, addr, attrs, buf, len,
+                                                    is_write), addr, errp);
+        }
+    }
+    return access_end(addr, is_write, result, errp);
+}
 
 static MemTxResult normal_memory_read_debug(AddressSpace *as, hwaddr addr,
                                             MemTxAttrs attrs, void *buf,
                                             hwaddr len, Error **errp)
 {
-    if (range_wraps(addr, len, errp)) {
-        return MEMTX_DECODE_ERROR;
-    }
-    return access_result(address_space_read(as, addr, attrs, buf, len),
-                         addr, errp);
+    return normal_rw(as, addr, attrs, buf, len, false, errp);
 }
 
 static MemTxResult normal_memory_write_debug(AddressSpace *as, hwaddr addr,
@@ -174,12 +276,7 @@ static MemTxResult normal_memory_write_debug(AddressSpace *as, hwaddr addr,
                                              const void *buf, hwaddr len,
                                              Error **errp)
 {
-    if (range_wraps(addr, len, errp)) {
-        return MEMTX_DECODE_ERROR;
-    }
-    /* attrs.debug lets it write to ROM */
-    return access_result(address_space_write(as, addr, attrs, buf, len),
-                         addr, errp);
+    return normal_rw(as, addr, attrs, (void *)buf, len, true, errp);
 }
 
 static const MemoryDebugOps normal_debug_ops = {
@@ -215,7 +312,8 @@ static MemTxResult private_read(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     result = mr->ram_debug_ops->read(mr, offset, gpa, buf, len, errp);
     memory_debug.stats.reads++;
     memory_debug.stats.bytes_read += len;
-    memory_debug.stats.failures += result != MEMTX_OK;
+    memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_BACKEND] +=
+        result != MEMTX_OK;
     trace_memory_debug_private_read(gpa, len, result);
     return result;
 }
@@ -233,7 +331,8 @@ static MemTxResult private_write(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     debug_write_done(mr, offset, len);
     memory_debug.stats.writes++;
     memory_debug.stats.bytes_written += len;
-    memory_debug.stats.failures += result != MEMTX_OK;
+    memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_BACKEND] +=
+        result != MEMTX_OK;
     trace_memory_debug_private_write(gpa, len, result);
     return result;
 }
@@ -311,7 +410,8 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     ERRP_GUARD();
     EncryptedGuest *eg = memory_debug.guest;
 
-    if (!memory_debug_allowed_locked(errp)) {
+    if (!policy_allows(errp)) {
+        memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_POLICY]++;
         return false;
     }
     *len = MIN(*len, MEMORY_DEBUG_RUN_MAX);
@@ -319,6 +419,7 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                                                        attrs, len);
     assert(*len);
     if (*state == ENCRYPTED_PAGE_CONFLICT) {
+        memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_CONFLICT]++;
         error_setg(errp, "the page-table entry says that the page is private,"
                    " but it is shared with the host");
         error_append_hint(errp, "The guest cannot access it either. Its "
@@ -361,6 +462,48 @@ static MemTxResult encrypted_ram_rw(MemoryRegion *mr, hwaddr offset,
         if (result != MEMTX_OK) {
             error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx
                           ": ", is_write ? "write" : "read", gpa);
+            return result;
+        }
+        offset += run;
+        gpa += run;
+        buf += run;
+        len -= run;
+    }
+    return MEMTX_OK;
+}
+
+/* One run of RAM, read past the page cache; *@len is cut to it */
+static MemTxResult read_ram_run(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
+                                MemTxAttrs attrs, void *buf, hwaddr *len,
+                                Error **errp)
+{
+    EncryptedPageState state;
+
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    if (!encrypted_ram_state(mr, offset, gpa, attrs, len, &state, errp)) {
+        return MEMTX_ACCESS_ERROR;
+    }
+    if (state == ENCRYPTED_PAGE_PRIVATE) {
+        return private_read(mr, offset, gpa, buf, *len, errp);
+    }
+    host_rw(mr, offset, buf, *len, false);
+    return MEMTX_OK;
+}
+
+MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
+                                  MemTxAttrs attrs, void *buf, hwaddr len,
+                                  Error **errp)
+{
+    if (!memory_debug.guest || !mr->ram_debug_ops) {
+        host_rw(mr, offset, buf, len, false);
+        return MEMTX_OK;
+    }
+    while (len) {
+        hwaddr run = len;
+        MemTxResult result = read_ram_run(mr, offset, gpa, attrs, buf, &run,
+                                          errp);
+
+        if (result != MEMTX_OK) {
             return result;
         }
         offset += run;
@@ -526,8 +669,14 @@ address_space_encrypted_memory_read_debug(AddressSpace *as, hwaddr addr,
                                           MemTxAttrs attrs, void *buf,
                                           hwaddr len, Error **errp)
 {
-    attrs = strip_page_bit(&addr, attrs);
-    return address_space_read_debug(as, addr, attrs, buf, len, errp);
+    ERRP_GUARD();
+    MemTxResult result = access_begin(addr, false, errp);
+
+    if (result == MEMTX_OK) {
+        attrs = strip_page_bit(&addr, attrs);
+        result = address_space_read_debug(as, addr, attrs, buf, len, errp);
+    }
+    return access_end(addr, false, result, errp);
 }
 
 MemTxResult
@@ -535,8 +684,15 @@ address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
                                         MemTxAttrs attrs, const void *buf,
                                         hwaddr len, Error **errp)
 {
-    attrs = strip_page_bit(&addr, attrs);
-    return address_space_write_rom_debug(as, addr, attrs, buf, len, errp);
+    ERRP_GUARD();
+    MemTxResult result = access_begin(addr, true, errp);
+
+    if (result == MEMTX_OK) {
+        attrs = strip_page_bit(&addr, attrs);
+        result = address_space_write_rom_debug(as, addr, attrs, buf, len,
+                                               errp);
+    }
+    return access_end(addr, true, result, errp);
 }
 
 static const MemoryDebugOps encrypted_debug_ops = {
@@ -637,6 +793,8 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
         size_t run;
 
         if (phys == -1) {
+            count_failure(MEMORY_DEBUG_FAILURE_VIRTUAL);
+            remember_failure(addr, true, is_write, *errp);
             return MEMTX_DECODE_ERROR;
         }
         as = cpu_get_address_space(cpu, cpu_asidx_from_attrs(cpu, attrs));
@@ -651,6 +809,7 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
         }
         if (result != MEMTX_OK) {
             error_prepend(errp, "virtual address 0x%" VADDR_PRIx ": ", addr);
+            remember_failure(addr, true, is_write, *errp);
             return result;
         }
         addr += run;

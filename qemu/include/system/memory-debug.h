@@ -160,6 +160,22 @@ address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
                                         hwaddr len, Error **errp);
 
 /**
+ * memory_debug_read_ram: read RAM of a region, wherever it is mapped now
+ *
+ * @mr: a region with a RAMBlock of its own; the caller has a reference
+ * @offset: of the first byte in @mr
+ * @gpa: guest-physical address of that byte, without page-table bit
+ * @attrs: .encryption says what is known of the range
+ *
+ * For dumps: each byte is read once, so nothing goes through the page cache.
+ * @errp says why it failed, and leaves it to the caller to say where.
+ * Returns MEMTX_OK, MEMTX_ACCESS_ERROR or MEMTX_ERROR as MemoryDebugOps do.
+ */
+MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
+                                  MemTxAttrs attrs, void *buf, hwaddr len,
+                                  Error **errp);
+
+/**
  * memory_debug_init: look at @ms's confidential guest, if it has one
  *
  * Called once, with the BQL held, before the board creates its devices.
@@ -179,12 +195,39 @@ EncryptedGuest *memory_debug_guest(void);
 EncryptedPageBit memory_debug_page_bit(void);
 
 /**
+ * MemoryDebugLimit: what the operator takes away from what the guest's policy
+ * allows; of a normal guest, too
+ */
+typedef enum MemoryDebugLimit {
+    MEMORY_DEBUG_UNLIMITED,
+    MEMORY_DEBUG_READ_ONLY,
+    MEMORY_DEBUG_OFF,
+} MemoryDebugLimit;
+
+/**
+ * memory_debug_limit: forbid debug accesses from now on
+ *
+ * @limit: ignored where a stricter one holds already: there is no way back
+ * @why: one clause for the user, e.g. which property of which object set it
+ *
+ * Called with the BQL held.
+ */
+void memory_debug_limit(MemoryDebugLimit limit, const char *why);
+
+/**
  * memory_debug_allowed: may this guest's memory be looked at at all?
  *
- * True for a normal guest.  For commands that want to refuse before they
- * have created or truncated anything.
+ * False when the limit or the guest's policy forbids it.  For commands that
+ * want to refuse before they have created or truncated anything.
  */
 bool memory_debug_allowed(Error **errp);
+
+/**
+ * memory_debug_within_limit: is an access within the operator's limit?
+ *
+ * For accesses that no policy can forbid, as they show what the host sees.
+ */
+bool memory_debug_within_limit(bool is_write, Error **errp);
 
 /**
  * memory_debug_host_view: does a host pointer to guest RAM show what the
@@ -212,20 +255,47 @@ void memory_debug_unlock(void);
 /* Forget all decrypted pages; called with memory_debug_lock() held */
 void memory_debug_drop_cache(void);
 
+/* Why accesses failed */
+typedef enum MemoryDebugFailure {
+    MEMORY_DEBUG_FAILURE_LIMIT,     /* forbidden by memory_debug_limit() */
+    MEMORY_DEBUG_FAILURE_POLICY,    /* forbidden by the guest's policy */
+    MEMORY_DEBUG_FAILURE_CONFLICT,  /* ENCRYPTED_PAGE_CONFLICT */
+    MEMORY_DEBUG_FAILURE_UNMAPPED,  /* nothing is at the physical address */
+    MEMORY_DEBUG_FAILURE_DEVICE,    /* the device there did not like it */
+    MEMORY_DEBUG_FAILURE_BACKEND,   /* a ram_debug_ops call failed */
+    MEMORY_DEBUG_FAILURE_VIRTUAL,   /* no translation of a virtual address */
+    MEMORY_DEBUG_FAILURE__MAX,
+} MemoryDebugFailure;
+
 /**
- * MemoryDebugStats: what the debug layer did for an encrypted guest
+ * MemoryDebugStats: what the debug layer did
  *
- * @reads, @writes: ram_debug_ops calls
+ * @reads, @writes: ram_debug_ops calls, failed ones included
  * @bytes_read, @bytes_written: bytes asked of them
- * @failures: calls that failed
- * @denied: accesses refused before any call was made
  * @cache_hits: reads answered from decrypted pages
+ * @failures: failed accesses, of normal guests as well
  */
 typedef struct MemoryDebugStats {
-    uint64_t reads, writes, bytes_read, bytes_written;
-    uint64_t failures, denied, cache_hits;
+    uint64_t reads, writes, bytes_read, bytes_written, cache_hits;
+    uint64_t failures[MEMORY_DEBUG_FAILURE__MAX];
 } MemoryDebugStats;
 
 MemoryDebugStats memory_debug_stats(void);
+
+/**
+ * MemoryDebugLastFailure: the last access that failed
+ *
+ * @addr: virtual where @is_virtual, else physical
+ * @reason: what the user was, or should have been, told; NULL if no access
+ *     has failed yet.  For g_free().
+ */
+typedef struct MemoryDebugLastFailure {
+    uint64_t addr;
+    bool is_virtual;
+    bool is_write;
+    char *reason;
+} MemoryDebugLastFailure;
+
+MemoryDebugLastFailure memory_debug_last_failure(void);
 
 #endif

@@ -11,6 +11,7 @@
 #include "exec/target_page.h"
 #include "system/memory.h"
 #include "page-walk.h"
+#include "protected-paging.h"
 
 #define TABLE_SIZE  4096
 #define PROT_MASK   (X86_ENTRY_RW | X86_ENTRY_USER)
@@ -21,14 +22,24 @@ QEMU_BUILD_BUG_ON(X86_ENTRY_USER != PG_USER_MASK);
 QEMU_BUILD_BUG_ON(X86_ENTRY_LARGE != PG_PSE_MASK);
 QEMU_BUILD_BUG_ON(X86_ENTRY_ADDRESS != PG_ADDRESS_MASK);
 
-/*
- * Where the page tables of a guest with protected registers come from.
- */
+/* Where the page tables of a guest with protected registers come from */
 static bool tables_of_protected_cpu(X86PageTables *tables, Error **errp)
 {
-    error_setg(errp, "the registers of this guest are protected, so its "
-               "paging mode and the root of its page tables are not known");
-    return false;
+    static const X86PagingMode modes[] = {
+        [MEMORY_DEBUG_PAGING_AUTO] = X86_PAGING__MAX,
+        [MEMORY_DEBUG_PAGING_PAE] = X86_PAGING_PAE,
+        [MEMORY_DEBUG_PAGING_4LEVEL] = X86_PAGING_4LEVEL,
+        [MEMORY_DEBUG_PAGING_5LEVEL] = X86_PAGING_5LEVEL,
+    };
+    MemoryDebugPaging paging;
+
+    QEMU_BUILD_BUG_ON(ARRAY_SIZE(modes) != MEMORY_DEBUG_PAGING__MAX);
+    if (!x86_protected_paging(tables->cpu, &paging, &tables->root, errp)) {
+        return false;
+    }
+    tables->mode = modes[paging];
+    assert(tables->mode != X86_PAGING__MAX);
+    return true;
 }
 
 static X86PagingMode cpu_paging_mode(const CPUX86State *env)

@@ -1,0 +1,550 @@
+/*
+ * Dumps of encrypted guests
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/main-loop.h"
+#include "elf.h"
+#include "hw/misc/vmcoreinfo.h"
+#include "qapi/clone-visitor.h"
+#include "qapi/error.h"
+#include "qapi/qapi-builtin-visit.h"
+#include "qapi/qapi-commands-dump.h"
+#include "system/memory-debug.h"
+#include "system/runstate.h"
+#include "dump-holes.h"
+#include "dump-memory.h"
+#include "dump-reader.h"
+
+/* What a thread that is told to end gets before QEMU goes on to quit */
+#define QUIT_WAIT_MS    1000
+
+struct DumpMemory {
+    DumpReader *reader;
+    off_t start;                /* of the output in its file, or -1: a pipe */
+    bool registers_protected;
+    strList *warnings;          /* constant once the dump runs */
+    char *note_problem;
+    bool open;
+    QemuSemaphore closed;
+
+    /* kdump-compressed */
+    uint8_t *no_page;
+    bool page_missing;
+    Error *error;               /* why dump_memory_page() failed */
+    uint8_t *bitmap[2];
+    uint64_t bitmap_block;      /* where it goes in its bitmap, in blocks */
+
+    /* ELF */
+    DumpHoles *holes;
+    bool probed;                /* the holes are known */
+    bool may_rewind;
+    hwaddr probe_from;          /* all below can be read */
+};
+
+/*
+ * Life of a dump
+ */
+
+/* Of the current dump or the last one; guarded by the BQL */
+static DumpMemory *dump_memory;
+
+static void dump_memory_shutdown(Notifier *n, void *data)
+{
+    if (!dump_memory || !qatomic_read(&dump_memory->open)) {
+        return;
+    }
+    dump_reader_cancel(dump_memory->reader);
+    /* The thread may need the BQL, or hang in write() for ever */
+    bql_unlock();
+    qemu_sem_timedwait(&dump_memory->closed, QUIT_WAIT_MS);
+    bql_lock();
+}
+
+static void watch_shutdown(void)
+{
+    static Notifier notifier = { .notify = dump_memory_shutdown };
+    static bool registered;
+
+    if (!registered) {
+        qemu_register_shutdown_notifier(&notifier);
+        registered = true;
+    }
+}
+
+DumpMemory *dump_memory_new(bool incomplete)
+{
+    DumpMemory *m;
+
+    if (!memory_debug_guest()) {
+        return NULL;
+    }
+    m = g_new0(DumpMemory, 1);
+    m->reader = dump_reader_new(incomplete);
+    m->holes = dump_holes_new();
+    m->registers_protected = memory_debug_registers_protected();
+    m->open = true;
+    qemu_sem_init(&m->closed, 0);
+    dump_memory = m;
+    watch_shutdown();
+    return m;
+}
+
+void dump_memory_close(DumpMemory *m)
+{
+    if (m) {
+        dump_reader_drop_window(m->reader);
+        qatomic_set(&m->open, false);
+        qemu_sem_post(&m->closed);
+    }
+}
+
+void dump_memory_free(DumpMemory *m)
+{
+    if (!m) {
+        return;
+    }
+    dump_memory = NULL;
+    dump_reader_free(m->reader);
+    dump_holes_free(m->holes);
+    qapi_free_strList(m->warnings);
+    g_free(m->note_problem);
+    g_free(m->no_page);
+    g_free(m->bitmap[0]);
+    g_free(m->bitmap[1]);
+    error_free(m->error);
+    qemu_sem_destroy(&m->closed);
+    g_free(m);
+}
+
+void dump_memory_append_blocks(DumpState *s)
+{
+    if (s->memory) {
+        guest_phys_blocks_append_private(&s->guest_phys_blocks);
+    } else {
+        guest_phys_blocks_append(&s->guest_phys_blocks);
+    }
+}
+
+/*
+ * Notes
+ */
+
+void dump_memory_read_note(DumpState *s, hwaddr addr, void *buf, size_t size)
+{
+    Error *err = NULL;
+
+    if (!s->memory) {
+        cpu_physical_memory_read(addr, buf, size);
+        return;
+    }
+    if (cpu_physical_memory_read_debug(addr, buf, size, &err) != MEMTX_OK) {
+        memset(buf, 0, size);
+        s->memory->note_problem = g_strdup(error_get_pretty(err));
+        error_free(err);
+    }
+}
+
+/* Why the dump has no VMCOREINFO note */
+static const char *note_problem(DumpMemory *m)
+{
+    VMCoreInfoState *vmci = vmcoreinfo_find();
+
+    if (!vmci) {
+        return "the machine has no '-device vmcoreinfo'";
+    }
+    if (!vmci->has_vmcoreinfo) {
+        return "the guest has not told where it is";
+    }
+    return m->note_problem ?: "what the guest points to is no such note";
+}
+
+static void add_warning(DumpMemory *m, char *text)
+{
+    strList **tail = &m->warnings;
+
+    while (*tail) {
+        tail = &(*tail)->next;
+    }
+    QAPI_LIST_APPEND(tail, text);
+}
+
+void dump_memory_check_notes(DumpState *s)
+{
+    DumpMemory *m = s->memory;
+
+    if (!m) {
+        return;
+    }
+    if (!s->guest_note) {
+        add_warning(m, g_strdup_printf(
+            "the dump has no VMCOREINFO (%s): crash and makedumpfile have to "
+            "be told or to guess where the guest's kernel lies, and "
+            "makedumpfile can neither filter pages nor print the kernel's log",
+            note_problem(m)));
+    }
+    if (m->registers_protected) {
+        add_warning(m, g_strdup("the guest's registers are protected: the "
+                                "dump has no register notes, and debuggers "
+                                "show no current function"));
+    }
+}
+
+bool dump_memory_hides_registers(DumpState *s)
+{
+    return s->memory && s->memory->registers_protected;
+}
+
+/*
+ * kdump-compressed formats
+ */
+
+uint8_t *dump_memory_page(DumpState *s, const GuestPhysBlock *block,
+                          hwaddr gpa, size_t len)
+{
+    DumpMemory *m = s->memory;
+    hwaddr start, end;
+    const uint8_t *page;
+
+    dump_reader_window(m->reader, &start, &end);
+    if ((gpa < start || gpa >= end) && !m->error) {
+        dump_reader_read(m->reader, block, gpa, block->target_end, &m->error);
+    }
+    page = dump_reader_get(m->reader, gpa, len);
+    if (!page) {
+        m->page_missing = true;
+        return m->no_page;
+    }
+    return (uint8_t *)page;
+}
+
+/* Write the bitmaps' blocks before number @block */
+static bool bitmap_write_until(DumpState *s, uint64_t block,
+                               DumpWriteFunc *write, Error **errp)
+{
+    DumpMemory *m = s->memory;
+    size_t size = s->dump_info.page_size;
+
+    for (; m->bitmap_block < block; m->bitmap_block++) {
+        for (int i = 0; i < 2; i++) {
+            off_t offset = s->offset_dump_bitmap + i * s->len_dump_bitmap +
+                           m->bitmap_block * size;
+
+            if (write(s, offset, m->bitmap[i], size) < 0) {
+                error_setg_errno(errp, errno,
+                                 "dump: failed to write dump_bitmap");
+                return false;
+            }
+            memset(m->bitmap[i], 0, size);
+        }
+    }
+    return true;
+}
+
+int dump_memory_mark_page(DumpState *s, uint64_t pfn, DumpWriteFunc *write,
+                          Error **errp)
+{
+    DumpMemory *m = s->memory;
+    uint64_t bits = (uint64_t)s->dump_info.page_size * CHAR_BIT;
+    bool present = !m->page_missing;
+
+    m->page_missing = false;
+    if (m->error) {
+        error_propagate(errp, m->error);
+        m->error = NULL;
+        return -1;
+    }
+    if (!bitmap_write_until(s, pfn / bits, write, errp)) {
+        return -1;
+    }
+    m->bitmap[0][pfn % bits / CHAR_BIT] |= 1 << pfn % CHAR_BIT;
+    if (present) {
+        m->bitmap[1][pfn % bits / CHAR_BIT] |= 1 << pfn % CHAR_BIT;
+    }
+    return present;
+}
+
+bool dump_memory_finish_bitmap(DumpState *s, DumpWriteFunc *write,
+                               Error **errp)
+{
+    return bitmap_write_until(s, s->memory->bitmap_block + 1, write, errp);
+}
+
+/*
+ * ELF
+ */
+
+static bool probe_page(DumpState *s, const GuestPhysBlock *block, hwaddr gpa,
+                       hwaddr end, Error **errp)
+{
+    DumpMemory *m = s->memory;
+    bool readable;
+
+    if (!dump_reader_probe(m->reader, block, gpa, &readable, errp)) {
+        return false;
+    }
+    if (!readable && !dump_holes_add(m->holes, gpa, end)) {
+        error_setg(errp, "dump: the unreadable pages are scattered over more "
+                   "than %d places, too many for an ELF file",
+                   DUMP_HOLES_MAX);
+        error_append_hint(errp, "A kdump-compressed format can hold such a "
+                          "dump.\n");
+        return false;
+    }
+    return true;
+}
+
+static bool probe_block(DumpState *s, const GuestPhysBlock *block,
+                        hwaddr gpa, hwaddr end, Error **errp)
+{
+    for (hwaddr next; gpa < end; gpa = next) {
+        next = MIN(end, QEMU_ALIGN_DOWN(gpa, MEMORY_DEBUG_PAGE_SIZE) +
+                        MEMORY_DEBUG_PAGE_SIZE);
+        if (!probe_page(s, block, gpa, next, errp)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Find out which pages from @from on cannot be read */
+static bool probe_memory(DumpState *s, hwaddr from, Error **errp)
+{
+    GuestPhysBlock *block;
+
+    dump_reader_recount(s->memory->reader);
+    QTAILQ_FOREACH(block, &s->guest_phys_blocks.head, next) {
+        int64_t offset = dump_filtered_memblock_start(block,
+                                                      s->filter_area_begin,
+                                                      s->filter_area_length);
+        hwaddr start = block->target_start + offset;
+        hwaddr end = start + dump_filtered_memblock_size(block,
+                                                         s->filter_area_begin,
+                                                         s->filter_area_length);
+
+        if (offset != -1 &&
+            !probe_block(s, block, MAX(start, from), end, errp)) {
+            return false;
+        }
+    }
+    s->memory->probed = true;
+    return true;
+}
+
+/* The headers grow with the number of segments, the memory shrinks */
+static void split_segments(DumpState *s)
+{
+    unsigned int old = s->list.num, added;
+    size_t size = s->dump_info.d_class == ELFCLASS64 ? sizeof(Elf64_Phdr) :
+                                                       sizeof(Elf32_Phdr);
+
+    dump_holes_split(s->memory->holes, &s->list);
+    added = s->list.num - old;      /* may wrap: fewer are possible, too */
+    s->phdr_num += added;
+    s->note_offset += (int)added * (hwaddr)size;
+    s->memory_offset += (int)added * (hwaddr)size;
+    s->section_offset += (int)added * (hwaddr)size -
+                         dump_holes_below(s->memory->holes, HWADDR_MAX);
+}
+
+static bool is_elf(DumpState *s)
+{
+    return !s->has_format || s->format == DUMP_GUEST_MEMORY_FORMAT_ELF;
+}
+
+bool dump_memory_begin(DumpState *s, Error **errp)
+{
+    DumpMemory *m = s->memory;
+
+    if (!m) {
+        return true;
+    }
+    m->start = lseek(s->fd, 0, SEEK_CUR);
+    dump_reader_expect(m->reader, s->total_size);
+    if (!is_elf(s)) {
+        m->no_page = g_malloc0(s->dump_info.page_size);
+        m->bitmap[0] = g_malloc0(s->dump_info.page_size);
+        m->bitmap[1] = g_malloc0(s->dump_info.page_size);
+    } else if (m->start == (off_t)-1) {
+        if (!probe_memory(s, 0, errp)) {
+            return false;
+        }
+        split_segments(s);
+    }
+    return true;
+}
+
+/* Write the window, if all of it could be read */
+static bool write_window(DumpState *s, Error **errp)
+{
+    DumpMemory *m = s->memory;
+    const uint8_t *data;
+    hwaddr start, end;
+
+    dump_reader_window(m->reader, &start, &end);
+    data = dump_reader_get(m->reader, start, end - start);
+    if (!data) {
+        m->may_rewind = !m->probed;
+        m->probe_from = start;
+        error_setg(errp, "dump: a page at or above 0x%" HWADDR_PRIx
+                   " cannot be read any more", start);
+        return false;
+    }
+    if (qemu_write_full(s->fd, data, end - start) != end - start) {
+        error_setg_errno(errp, errno, "dump: failed to save memory");
+        return false;
+    }
+    s->written_size += end - start;
+    return true;
+}
+
+static bool write_range(DumpState *s, const GuestPhysBlock *block,
+                        hwaddr gpa, hwaddr end, Error **errp)
+{
+    hwaddr start;
+
+    while (gpa < end) {
+        if (!dump_reader_read(s->memory->reader, block, gpa, end, errp) ||
+            !write_window(s, errp)) {
+            return false;
+        }
+        dump_reader_window(s->memory->reader, &start, &gpa);
+    }
+    return true;
+}
+
+void dump_memory_write_block(DumpState *s, const GuestPhysBlock *block,
+                             hwaddr start, hwaddr size, Error **errp)
+{
+    hwaddr gpa = block->target_start + start, end = gpa + size;
+    hwaddr hole, hole_end;
+
+    while (dump_holes_next(s->memory->holes, gpa, &hole, &hole_end) &&
+           hole < end) {
+        if (!write_range(s, block, gpa, hole, errp)) {
+            return;
+        }
+        gpa = hole_end;
+    }
+    write_range(s, block, gpa, end, errp);
+}
+
+static bool empty_file(DumpState *s)
+{
+    struct stat st;
+
+    if (s->memory->start == (off_t)-1 || fstat(s->fd, &st)) {
+        return false;
+    }
+    if (S_ISREG(st.st_mode) && ftruncate(s->fd, s->memory->start)) {
+        return false;
+    }
+    return lseek(s->fd, s->memory->start, SEEK_SET) != (off_t)-1;
+}
+
+bool dump_memory_rewind(DumpState *s, Error **errp)
+{
+    DumpMemory *m = s->memory;
+
+    if (!m || !m->may_rewind) {
+        return false;
+    }
+    m->may_rewind = false;
+    error_free(*errp);
+    *errp = NULL;
+    if (!probe_memory(s, m->probe_from, errp)) {
+        return false;
+    }
+    if (!empty_file(s)) {
+        error_setg_errno(errp, errno, "dump: failed to start the file again");
+        return false;
+    }
+    split_segments(s);
+    g_array_set_size(s->string_table_buf, 1);
+    s->written_size = 0;
+    return true;
+}
+
+hwaddr dump_memory_missing_below(DumpState *s, hwaddr gpa)
+{
+    return s->memory ? dump_holes_below(s->memory->holes, gpa) : 0;
+}
+
+/*
+ * Windows crash dumps
+ */
+
+bool dump_memory_read_physical(DumpState *s, hwaddr addr, void *buf,
+                               hwaddr len, Error **errp)
+{
+    return dump_reader_read_physical(s->memory->reader, addr, buf, len, errp);
+}
+
+/*
+ * The end
+ */
+
+void dump_memory_finish(DumpState *s, Error **errp)
+{
+    ERRP_GUARD();
+
+    if (!s->memory) {
+        return;
+    }
+    if (!*errp) {
+        dump_reader_check(s->memory->reader, errp);
+    }
+    if (*errp) {
+        empty_file(s);
+    }
+}
+
+void dump_memory_query(DumpMemory *m, DumpQueryResult *result)
+{
+    if (!m) {
+        return;
+    }
+    result->unreadable = dump_reader_query(m->reader);
+    if (m->warnings) {
+        result->has_warnings = true;
+        result->warnings = QAPI_CLONE(strList, m->warnings);
+    }
+}
+
+/* What the command returns: what is known of the dump that it started */
+static DumpGuestMemoryResult *dump_memory_result(bool detached)
+{
+    DumpGuestMemoryResult *result = g_new0(DumpGuestMemoryResult, 1);
+    g_autoptr(DumpQueryResult) query = qmp_query_dump(NULL);
+
+    result->has_warnings = query->has_warnings;
+    result->warnings = g_steal_pointer(&query->warnings);
+    if (!detached) {
+        result->unreadable = g_steal_pointer(&query->unreadable);
+    }
+    return result;
+}
+
+DumpGuestMemoryResult *
+qmp_dump_guest_memory(bool paging, const char *protocol,
+                      bool has_detach, bool detach,
+                      bool has_begin, int64_t begin,
+                      bool has_length, int64_t length,
+                      bool has_format, DumpGuestMemoryFormat format,
+                      bool has_allow_incomplete, bool allow_incomplete,
+                      Error **errp)
+{
+    ERRP_GUARD();
+
+    /* Before a file is created or truncated */
+    if (!memory_debug_allowed(errp)) {
+        error_prepend(errp, "cannot dump guest memory: ");
+        return NULL;
+    }
+    dump_guest_memory(paging, protocol, has_detach, detach, has_begin, begin,
+                      has_length, length, has_format, format,
+                      has_allow_incomplete && allow_incomplete, errp);
+    return *errp ? NULL : dump_memory_result(has_detach && detach);
+}

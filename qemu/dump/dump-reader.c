@@ -1,0 +1,235 @@
+/*
+ * Reading an encrypted guest's RAM for a dump
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bitmap.h"
+#include "qemu/memalign.h"
+#include "qemu/units.h"
+#include "qapi/clone-visitor.h"
+#include "qapi/qapi-visit-dump-memory.h"
+#include "system/memory.h"
+#include "system/memory-debug.h"
+#include "dump-reader.h"
+
+#define PAGE_BYTES      MEMORY_DEBUG_PAGE_SIZE
+#define WINDOW_BYTES    MEMORY_DEBUG_RUN_MAX
+#define WINDOW_PAGES    (WINDOW_BYTES / PAGE_BYTES)
+/* The least that every backend can read without reading more */
+#define PROBE_BYTES     16
+/* So many reasons are kept: what fails first says what is wrong */
+#define REASONS         4
+
+struct DumpReader {
+    /* The window; of the thread that writes the dump */
+    uint8_t *buf;
+    hwaddr start, end;
+    DECLARE_BITMAP(missing, WINDOW_PAGES);
+
+    QemuMutex lock;         /* guards what follows, held while RAM is read */
+    bool incomplete;
+    bool cancelled;
+    uint64_t pages;         /* that the dump shall have */
+    hwaddr last_missing;    /* an address in the last one */
+    DumpUnreadable unreadable;
+};
+
+DumpReader *dump_reader_new(bool incomplete)
+{
+    DumpReader *r = g_new0(DumpReader, 1);
+
+    r->buf = qemu_memalign(PAGE_BYTES, WINDOW_BYTES);
+    r->incomplete = incomplete;
+    qemu_mutex_init(&r->lock);
+    return r;
+}
+
+void dump_reader_drop_window(DumpReader *r)
+{
+    if (r->buf) {
+        memset(r->buf, 0, WINDOW_BYTES);
+        barrier();      /* or the compiler drops the memset() */
+        qemu_vfree(r->buf);
+        r->buf = NULL;
+    }
+    r->start = r->end = 0;
+}
+
+void dump_reader_free(DumpReader *r)
+{
+    dump_reader_drop_window(r);
+    qapi_free_DumpUnreadablePageList(r->unreadable.first);
+    qemu_mutex_destroy(&r->lock);
+    g_free(r);
+}
+
+void dump_reader_expect(DumpReader *r, uint64_t size)
+{
+    QEMU_LOCK_GUARD(&r->lock);
+    r->pages = DIV_ROUND_UP(size, PAGE_BYTES);
+}
+
+/* Called with the lock held */
+static bool reader_may_go_on(DumpReader *r, Error **errp)
+{
+    DumpUnreadable *u = &r->unreadable;
+
+    if (r->cancelled) {
+        error_setg(errp, "the dump was cancelled: QEMU is quitting");
+        return false;
+    }
+    if (r->incomplete || u->pages <= r->pages - u->pages) {
+        return true;
+    }
+    error_setg(errp, "most of the guest's RAM cannot be read: at least %"
+               PRIu64 " of %" PRIu64 " pages, first 0x%" PRIx64 ": %s",
+               u->pages, r->pages, u->first->value->address,
+               u->first->value->reason);
+    error_append_hint(errp, "A dump of what can be read has to be asked for: "
+                      "QMP allow-incomplete=true, HMP -i.\n");
+    return false;
+}
+
+bool dump_reader_check(DumpReader *r, Error **errp)
+{
+    QEMU_LOCK_GUARD(&r->lock);
+    return reader_may_go_on(r, errp);
+}
+
+/* Count a page; neighbours of the last one fail for the same reason */
+static void reader_count_missing(DumpReader *r, hwaddr gpa, Error *err)
+{
+    DumpUnreadable *u = &r->unreadable;
+    DumpUnreadablePageList **tail = &u->first;
+    DumpUnreadablePage *page;
+    bool neighbour = u->pages && gpa - r->last_missing <= PAGE_BYTES;
+    int n = 0;
+
+    u->pages++;
+    r->last_missing = gpa;
+    while (*tail) {
+        tail = &(*tail)->next;
+        n++;
+    }
+    if (neighbour || n == REASONS) {
+        return;
+    }
+    page = g_new0(DumpUnreadablePage, 1);
+    page->address = QEMU_ALIGN_DOWN(gpa, PAGE_BYTES);
+    page->reason = g_strdup(error_get_pretty(err));
+    QAPI_LIST_APPEND(tail, page);
+}
+
+static bool read_ram(const GuestPhysBlock *block, hwaddr gpa, void *buf,
+                     hwaddr len, Error **errp)
+{
+    uint8_t *ram = memory_region_get_ram_ptr(block->mr);
+    hwaddr offset = block->host_addr - ram + (gpa - block->target_start);
+
+    return memory_debug_read_ram(block->mr, offset, gpa,
+                                 MEMTXATTRS_UNSPECIFIED, buf, len,
+                                 errp) == MEMTX_OK;
+}
+
+/* Read the window again, and find out which of its pages cannot be read */
+static void reader_read_pages(DumpReader *r, const GuestPhysBlock *block)
+{
+    hwaddr gpa, next;
+
+    for (gpa = r->start; gpa < r->end; gpa = next) {
+        uint8_t *buf = r->buf + (gpa - r->start);
+        Error *err = NULL;
+
+        next = MIN(r->end, QEMU_ALIGN_DOWN(gpa, PAGE_BYTES) + PAGE_BYTES);
+        if (!read_ram(block, gpa, buf, next - gpa, &err)) {
+            memset(buf, 0, next - gpa);
+            set_bit(gpa % WINDOW_BYTES / PAGE_BYTES, r->missing);
+            reader_count_missing(r, gpa, err);
+            error_free(err);
+        }
+    }
+}
+
+bool dump_reader_read(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
+                      hwaddr end, Error **errp)
+{
+    QEMU_LOCK_GUARD(&r->lock);
+    if (!reader_may_go_on(r, errp)) {
+        return false;
+    }
+    /* Aligned, so that a page has the same place in every window */
+    r->start = gpa;
+    r->end = MIN(end, QEMU_ALIGN_DOWN(gpa, WINDOW_BYTES) + WINDOW_BYTES);
+    bitmap_zero(r->missing, WINDOW_PAGES);
+    if (!read_ram(block, gpa, r->buf, r->end - gpa, NULL)) {
+        reader_read_pages(r, block);
+    }
+    return true;
+}
+
+const uint8_t *dump_reader_get(DumpReader *r, hwaddr gpa, hwaddr len)
+{
+    unsigned long first = gpa % WINDOW_BYTES / PAGE_BYTES;
+    unsigned long last = (gpa + len - 1) % WINDOW_BYTES / PAGE_BYTES;
+
+    if (gpa < r->start || gpa + len > r->end ||
+        find_next_bit(r->missing, last + 1, first) <= last) {
+        return NULL;
+    }
+    return r->buf + (gpa - r->start);
+}
+
+void dump_reader_window(DumpReader *r, hwaddr *gpa, hwaddr *end)
+{
+    *gpa = r->start;
+    *end = r->end;
+}
+
+bool dump_reader_probe(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
+                       bool *readable, Error **errp)
+{
+    uint8_t buf[PROBE_BYTES];
+    Error *err = NULL;
+
+    QEMU_LOCK_GUARD(&r->lock);
+    if (!reader_may_go_on(r, errp)) {
+        return false;
+    }
+    *readable = read_ram(block, gpa, buf,
+                         MIN(sizeof(buf), block->target_end - gpa), &err);
+    if (!*readable) {
+        reader_count_missing(r, gpa, err);
+        error_free(err);
+    }
+    return true;
+}
+
+bool dump_reader_read_physical(DumpReader *r, hwaddr addr, void *buf,
+                               hwaddr len, Error **errp)
+{
+    QEMU_LOCK_GUARD(&r->lock);
+    return reader_may_go_on(r, errp) &&
+           cpu_physical_memory_read_debug(addr, buf, len, errp) == MEMTX_OK;
+}
+
+void dump_reader_recount(DumpReader *r)
+{
+    QEMU_LOCK_GUARD(&r->lock);
+    qapi_free_DumpUnreadablePageList(r->unreadable.first);
+    r->unreadable = (DumpUnreadable) {};
+}
+
+void dump_reader_cancel(DumpReader *r)
+{
+    QEMU_LOCK_GUARD(&r->lock);
+    r->cancelled = true;
+}
+
+DumpUnreadable *dump_reader_query(DumpReader *r)
+{
+    QEMU_LOCK_GUARD(&r->lock);
+    return r->unreadable.pages ?
+           QAPI_CLONE(DumpUnreadable, &r->unreadable) : NULL;
+}

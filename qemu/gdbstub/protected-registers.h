@@ -1,0 +1,46 @@
+/*
+ * gdbstub: guests whose registers are protected from the host
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef GDBSTUB_PROTECTED_REGISTERS_H
+#define GDBSTUB_PROTECTED_REGISTERS_H
+
+/* All of these are called with the BQL held. */
+#ifdef CONFIG_USER_ONLY
+#define gdb_can_trap(what)          true
+#define gdb_refuse_protected(what)  false
+#define gdb_registers_tohex         gdb_memtohex
+#else
+/**
+ * gdb_can_trap: can the guest be made to stop by itself?
+ *
+ * @what: what gdb asked for, e.g. "single-step", for the message; a
+ *     string constant
+ *
+ * False where the registers are protected: the debug registers cannot be set,
+ * no exception of the guest comes to the host, and page tables cannot be
+ * found to plant a breakpoint.  QEMU's user is told.
+ */
+bool gdb_can_trap(const char *what);
+
+/**
+ * gdb_refuse_protected: refuse what needs the guest's registers
+ *
+ * @what: to do, e.g. "write registers"
+ *
+ * Returns true where they are protected; then an error packet that says
+ * so has been sent, and the command has to end.
+ */
+bool gdb_refuse_protected(const char *what);
+
+/**
+ * gdb_registers_tohex: gdb_memtohex() of registers
+ *
+ * The digits are 'x', unavailable, where registers are protected.
+ */
+void gdb_registers_tohex(GString *buf, const uint8_t *mem, int len);
+#endif
+
+#endif

@@ -1,0 +1,133 @@
+/*
+ * TDX guests under a debugger
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "system/encrypted-guest.h"
+#include "system/kvm-memory-debug.h"
+#include "tdx.h"
+#include "tdx-debug.h"
+
+static const KVMMemoryDebugBackend tdx_no_backend = {
+    .why = "this kernel has no interface to the private memory of a TD; it "
+           "would take one with KVM_MEMORY_ENCRYPT_READ_MEMORY",
+    .ops = &kvm_no_memory_debug_ops,
+};
+
+void tdx_debug_kvm_init(void)
+{
+    kvm_memory_debug_init(true, &tdx_no_backend, kvm_set_backend_debug_ops);
+}
+
+/* Of the TD; the property can still be written when it has no effect */
+static uint64_t td_attributes;
+
+bool tdx_debug_set_attributes(uint64_t attributes, uint64_t supported,
+                              Error **errp)
+{
+    if (attributes & ~supported & TDX_TD_ATTRIBUTES_DEBUG) {
+        error_setg(errp, "this kernel does not let a TD be debugged: of the TD"
+                   " attributes, KVM supports 0x%" PRIx64 ", which lacks DEBUG"
+                   " (bit 0)", supported);
+        error_append_hint(errp, "It takes a kernel whose KVM_TDX_CAPABILITIES "
+                          "reports that bit, or a guest without debug=on and "
+                          "without bit 0 in attributes.\n");
+        return false;
+    }
+    td_attributes = attributes;
+    return true;
+}
+
+/*
+ * EncryptedGuest
+ */
+
+static const char *tdx_kind(EncryptedGuest *eg)
+{
+    return "tdx";
+}
+
+static bool tdx_debug_allowed(EncryptedGuest *eg, Error **errp)
+{
+    if (!(td_attributes & TDX_TD_ATTRIBUTES_DEBUG)) {
+        error_setg(errp, "the TD's attributes forbid debugging: property "
+                   "'debug' of the tdx-guest object '%s' is off",
+                   object_get_canonical_path_component(OBJECT(eg)));
+        error_append_hint(errp, "The attributes are fixed when the TD is "
+                          "created. It would take debug=on.\n");
+        return false;
+    }
+    return true;
+}
+
+/* KVM_TDX_FINALIZE_VM makes it ready */
+static bool tdx_launched(EncryptedGuest *eg)
+{
+    return CONFIDENTIAL_GUEST_SUPPORT(eg)->ready;
+}
+
+/*
+ * The highest bit of a guest-physical address, of which there are 48 or 52:
+ * KVM_TDX_INIT_VM takes no other number from CPUID.
+ */
+static EncryptedPageBit tdx_page_bit(EncryptedGuest *eg)
+{
+    bool wide = first_cpu && X86_CPU(first_cpu)->guest_phys_bits == 52;
+
+    return (EncryptedPageBit) {
+        .mask = wide ? BIT_ULL(51) : BIT_ULL(47),
+        .set_means_private = false,
+    };
+}
+
+/* The contents of the TD are copied from QEMU's memory before it is final */
+static EncryptedPageState tdx_page_state(EncryptedGuest *eg, MemoryRegion *mr,
+                                         hwaddr offset, hwaddr gpa,
+                                         MemTxAttrs attrs, hwaddr *len)
+{
+    if (!tdx_launched(eg)) {
+        return ENCRYPTED_PAGE_HOST;
+    }
+    return kvm_guest_memfd_page_state(mr, offset, attrs, len);
+}
+
+/*
+ * Property "debug"
+ */
+
+static bool tdx_get_debug(Object *obj, Error **errp)
+{
+    return TDX_GUEST(obj)->attributes & TDX_TD_ATTRIBUTES_DEBUG;
+}
+
+static void tdx_set_debug(Object *obj, bool value, Error **errp)
+{
+    TdxGuest *tdx = TDX_GUEST(obj);
+
+    if (tdx->initialized) {
+        error_setg(errp, "property 'debug' cannot be changed once the TD is "
+                   "there");
+        return;
+    }
+    tdx->attributes &= ~TDX_TD_ATTRIBUTES_DEBUG;
+    tdx->attributes |= value ? TDX_TD_ATTRIBUTES_DEBUG : 0;
+}
+
+void tdx_debug_class_init(ObjectClass *oc)
+{
+    EncryptedGuestClass *egc = ENCRYPTED_GUEST_CLASS(oc);
+
+    kvm_encrypted_guest_class_init(egc);
+    egc->kind = tdx_kind;
+    egc->debug_allowed = tdx_debug_allowed;
+    egc->launched = tdx_launched;
+    egc->page_bit = tdx_page_bit;
+    egc->page_state = tdx_page_state;
+
+    object_class_property_add_bool(oc, "debug", tdx_get_debug, tdx_set_debug);
+    object_class_property_set_description(oc, "debug",
+        "the host may debug the TD (attribute DEBUG, bit 0)");
+}

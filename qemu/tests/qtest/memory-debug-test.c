@@ -1,0 +1,1174 @@
+/*
+ * The operator's ways to guest memory: the memory-debug object, the QMP
+ * commands and their HMP forms
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+/*
+ * qtest's own memory commands are the raw view: what the host sees.  With
+ * the qtest accelerator the VM counts as running from the start, so a
+ * simulated encrypted guest is launched; 'stop' encrypts its memory.
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/bswap.h"
+#include "qemu/units.h"
+#include "libqtest.h"
+#include "libqos/fw_cfg.h"
+#include "libqos/libqos-pc.h"
+#include "qobject/qdict.h"
+#include "qobject/qlist.h"
+#include "standard-headers/linux/qemu_fw_cfg.h"
+
+#define PATTERN     "The quick brown fox jumps over the lazy dog 0123456789."
+#define PATTERN_LEN sizeof(PATTERN)
+#define PATTERN_GPA 0x123ff8ULL         /* crosses a page */
+
+#define NORMAL      "-machine pc "
+#define ENCRYPTED   "-machine pc,confidential-guest-support=cg0 " \
+                    "-object sim-encrypted-guest,id=cg0"
+/* The same with properties that are lists, and so need JSON */
+#define RANGES(json) "-machine pc,confidential-guest-support=cg0 "            \
+                     "-object '{\"qom-type\": \"sim-encrypted-guest\", "      \
+                     "\"id\": \"cg0\", " json "}'"
+#define D0          " -machine memory-debug=d0 -object memory-debug,id=d0"
+
+/*
+ * Helpers
+ */
+
+static QTestState *start(const char *args)
+{
+    QTestState *qts = qtest_initf("-m 64M -nodefaults %s", args);
+
+    qtest_memwrite(qts, PATTERN_GPA, PATTERN, PATTERN_LEN);
+    return qts;
+}
+
+static void stop(QTestState *qts)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+}
+
+static QTestState *start_stopped(const char *args)
+{
+    QTestState *qts = start(args);
+
+    stop(qts);
+    return qts;
+}
+
+static void assert_contains(const char *text, const char *what)
+{
+    if (!strstr(text, what)) {
+        g_test_message("no '%s' in: %s", what, text);
+    }
+    g_assert_nonnull(strstr(text, what));
+}
+
+static void assert_hmp_says(QTestState *qts, const char *cmd, const char *what)
+{
+    g_autofree char *out = qtest_hmp(qts, "%s", cmd);
+
+    assert_contains(out, what);
+}
+
+/* Run a command of which only an error is wanted, and that says @what */
+static void assert_fails(QTestState *qts, const char *what, const char *fmt,
+                         ...) G_GNUC_PRINTF(3, 4);
+static void assert_fails(QTestState *qts, const char *what, const char *fmt,
+                         ...)
+{
+    QDict *error;
+    va_list ap;
+
+    va_start(ap, fmt);
+    error = qtest_vqmp_assert_failure_ref(qts, fmt, ap);
+    va_end(ap);
+    assert_contains(qdict_get_str(error, "desc"), what);
+    qobject_unref(error);
+}
+
+#define READ(space) "{'execute': 'memory-debug-read', 'arguments': " \
+                    "{'address': %" PRIu64 ", 'size': %" PRIu64      \
+                    ", 'space': '" space "'}}"
+#define READ_RAW    "{'execute': 'memory-debug-read', 'arguments': "   \
+                    "{'address': %" PRIu64 ", 'size': %" PRIu64        \
+                    ", 'space': 'physical', 'view': 'raw'}}"
+#define WRITE(space) "{'execute': 'memory-debug-write', 'arguments': " \
+                     "{'address': %" PRIu64 ", 'data': %s"             \
+                     ", 'space': '" space "'}}"
+
+/* The bytes of the answer to READ, of which there must be @len */
+static uint8_t *answer_bytes(QDict *answer, const char *view, size_t len)
+{
+    gsize got;
+    uint8_t *bytes = g_base64_decode(qdict_get_str(answer, "data"), &got);
+
+    g_assert_cmpint(got, ==, len);
+    g_assert_cmpstr(qdict_get_str(answer, "view"), ==, view);
+    qobject_unref(answer);
+    return bytes;
+}
+
+static uint8_t *read_physical(QTestState *qts, uint64_t addr, uint64_t len)
+{
+    return answer_bytes(qtest_qmp_assert_success_ref(
+        qts, READ("physical"), addr, len), "guest", len);
+}
+
+static uint8_t *read_virtual(QTestState *qts, uint64_t addr, uint64_t len)
+{
+    return answer_bytes(qtest_qmp_assert_success_ref(
+        qts, READ("virtual"), addr, len), "guest", len);
+}
+
+static uint8_t *read_raw(QTestState *qts, uint64_t addr, uint64_t len)
+{
+    return answer_bytes(qtest_qmp_assert_success_ref(
+        qts, READ_RAW, addr, len), "raw", len);
+}
+
+static void assert_pattern(QTestState *qts, uint64_t addr)
+{
+    g_autofree uint8_t *bytes = read_physical(qts, addr, PATTERN_LEN);
+
+    g_assert_cmpmem(bytes, PATTERN_LEN, PATTERN, PATTERN_LEN);
+}
+
+/* What the host sees, by qtest, and so that it shows no plaintext */
+static void assert_hidden(QTestState *qts)
+{
+    char raw[PATTERN_LEN];
+
+    qtest_memread(qts, PATTERN_GPA, raw, sizeof(raw));
+    g_assert_null(memmem(raw, sizeof(raw), "quick", 5));
+    g_assert_null(memmem(raw, sizeof(raw), "lazy", 4));
+}
+
+static void write_physical(QTestState *qts, uint64_t addr, const void *data,
+                           size_t len)
+{
+    g_autofree char *encoded = g_base64_encode(data, len);
+
+    qtest_qmp_assert_success(qts, WRITE("physical"), addr, encoded);
+}
+
+static QDict *query(QTestState *qts)
+{
+    return qtest_qmp_assert_success_ref(qts,
+                                        "{'execute': 'query-memory-debug'}");
+}
+
+static uint64_t failures(QTestState *qts, const char *reason)
+{
+    QDict *info = query(qts);
+    QDict *counts = qdict_get_qdict(info, "counts");
+    uint64_t n = qdict_get_int(qdict_get_qdict(counts, "failures"), reason);
+
+    qobject_unref(info);
+    return n;
+}
+
+static void qom_set(QTestState *qts, const char *path, const char *property,
+                    const char *json)
+{
+    g_autofree char *cmd = g_strdup_printf(
+        "{'execute': 'qom-set', 'arguments': {'path': '%s', 'property': '%s',"
+        " 'value': %s}}", path, property, json);
+
+    qtest_qmp_assert_success(qts, cmd, NULL);
+}
+
+static void assert_qom_set_fails(QTestState *qts, const char *path,
+                                 const char *property, const char *json,
+                                 const char *what)
+{
+    g_autofree char *cmd = g_strdup_printf(
+        "{'execute': 'qom-set', 'arguments': {'path': '%s', 'property': '%s',"
+        " 'value': %s}}", path, property, json);
+
+    assert_fails(qts, what, cmd, NULL);
+}
+
+/*
+ * memory-debug-read and memory-debug-write
+ */
+
+static void test_read(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    g_autofree uint8_t *one = read_virtual(qts, PATTERN_GPA, PATTERN_LEN);
+
+    /* without paging, a virtual address is a physical one */
+    g_assert_cmpmem(one, PATTERN_LEN, PATTERN, PATTERN_LEN);
+    assert_pattern(qts, PATTERN_GPA);
+    if (strstr(args, "cg0")) {
+        assert_hidden(qts);
+    }
+    qtest_quit(qts);
+}
+
+static void test_raw_view(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    g_autofree uint8_t *raw = read_raw(qts, PATTERN_GPA, PATTERN_LEN);
+    g_autofree uint8_t *bit = NULL;
+    char seen[PATTERN_LEN];
+
+    qtest_memread(qts, PATTERN_GPA, seen, sizeof(seen));
+    g_assert_cmpmem(raw, PATTERN_LEN, seen, PATTERN_LEN);
+    if (strstr(args, "cg0")) {
+        g_assert_null(memmem(raw, PATTERN_LEN, "quick", 5));
+    } else {
+        g_assert_cmpmem(raw, PATTERN_LEN, PATTERN, PATTERN_LEN);
+    }
+    if (strstr(args, "cbitpos=51")) {
+        bit = read_raw(qts, PATTERN_GPA | 1ULL << 51, PATTERN_LEN);
+        g_assert_cmpmem(bit, PATTERN_LEN, seen, PATTERN_LEN);
+    }
+    qtest_quit(qts);
+}
+
+static void test_raw_view_refused(void)
+{
+    QTestState *qts = start_stopped(ENCRYPTED);
+
+    assert_fails(qts, "no RAM or ROM", READ_RAW, (uint64_t)(64 * MiB),
+                 (uint64_t)16);
+    assert_fails(qts, "no RAM or ROM", READ_RAW, (uint64_t)(64 * MiB - 8),
+                 (uint64_t)16);
+    /* a device's registers are not read behind its back */
+    assert_fails(qts, "no RAM or ROM", READ_RAW, (uint64_t)0xfee00000,
+                 (uint64_t)16);
+    assert_fails(qts, "physical addresses only",
+                 "{'execute': 'memory-debug-read', 'arguments': {'address': 0,"
+                 " 'size': 16, 'space': 'virtual', 'view': 'raw'}}");
+    qtest_quit(qts);
+}
+
+static void test_read_sizes(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    g_autofree uint8_t *none = read_physical(qts, PATTERN_GPA, 0);
+    g_autofree uint8_t *most = read_physical(qts, 1 * MiB, 1 * MiB);
+
+    g_assert_cmpmem(most + PATTERN_GPA - 1 * MiB, PATTERN_LEN,
+                    PATTERN, PATTERN_LEN);
+    assert_fails(qts, "too many", READ("physical"), (uint64_t)(1 * MiB),
+                 (uint64_t)(1 * MiB + 1));
+    assert_fails(qts, "too many", READ("physical"), (uint64_t)(1 * MiB),
+                 UINT64_MAX);
+    qtest_quit(qts);
+}
+
+static void test_read_fails(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+
+    assert_fails(qts, "nothing is mapped at physical address 0x4000000",
+                 READ("physical"), (uint64_t)(64 * MiB), (uint64_t)16);
+    assert_fails(qts, "nothing is mapped", READ("physical"),
+                 (uint64_t)(64 * MiB - 8), (uint64_t)16);
+    /* the C-bit is no part of the address, without it nothing wraps */
+    assert_fails(qts, strstr(args, "cbitpos") ? "nothing is mapped" :
+                 "end of the address space", READ("physical"), UINT64_MAX,
+                 (uint64_t)16);
+    assert_fails(qts, "no vCPU 77",
+                 "{'execute': 'memory-debug-read', 'arguments': {'address': 0,"
+                 " 'size': 16, 'space': 'virtual', 'cpu-index': 77}}");
+    assert_fails(qts, "no vCPU 4294967296",
+                 "{'execute': 'memory-debug-read', 'arguments': {'address': 0,"
+                 " 'size': 16, 'space': 'virtual', 'cpu-index': 4294967296}}");
+    assert_fails(qts, "virtual addresses only",
+                 "{'execute': 'memory-debug-read', 'arguments': {'address': 0,"
+                 " 'size': 16, 'space': 'physical', 'cpu-index': 0}}");
+    qtest_quit(qts);
+}
+
+static void test_write(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    g_autofree uint8_t *bytes = NULL;
+    char expected[PATTERN_LEN] = PATTERN;
+    char seen[PATTERN_LEN];
+
+    /* across a page, and not one byte of the neighbours */
+    memcpy(expected + 3, "SLOW BLACK", 10);
+    write_physical(qts, PATTERN_GPA + 3, "SLOW BLACK", 10);
+    bytes = read_physical(qts, PATTERN_GPA, PATTERN_LEN);
+    g_assert_cmpmem(bytes, PATTERN_LEN, expected, PATTERN_LEN);
+    if (strstr(args, "cg0")) {
+        assert_hidden(qts);
+    }
+    /* the guest finds it, too */
+    qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
+    qtest_memread(qts, PATTERN_GPA, seen, sizeof(seen));
+    g_assert_cmpmem(seen, PATTERN_LEN, expected, PATTERN_LEN);
+    qtest_quit(qts);
+}
+
+static void test_write_rom(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    g_autofree uint8_t *bytes = NULL;
+
+    write_physical(qts, 0xffffff00, "ROM", 3);
+    bytes = read_physical(qts, 0xffffff00, 3);
+    g_assert_cmpmem(bytes, 3, "ROM", 3);
+    qtest_quit(qts);
+}
+
+static void test_write_fails(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    g_autofree uint8_t *big = g_malloc0(1 * MiB + 1);
+    g_autofree char *encoded = g_base64_encode(big, 1 * MiB + 1);
+
+    assert_fails(qts, "Base64", WRITE("physical"), (uint64_t)0, "no!");
+    assert_fails(qts, "too many", WRITE("physical"), (uint64_t)(2 * MiB),
+                 encoded);
+    if (strstr(args, "cg0")) {
+        assert_fails(qts, "nothing is mapped", WRITE("physical"),
+                     (uint64_t)(64 * MiB - 1), "AAAA");
+    }
+    assert_fails(qts, "no vCPU 1",
+                 "{'execute': 'memory-debug-write', 'arguments': "
+                 "{'address': 0, 'data': '', 'space': 'virtual', "
+                 "'cpu-index': 1}}");
+    assert_pattern(qts, PATTERN_GPA);
+    qtest_quit(qts);
+}
+
+static void test_policy_forbids(void)
+{
+    QTestState *qts = start_stopped(ENCRYPTED ",policy-debug=off");
+    g_autofree uint8_t *raw = NULL;
+    QDict *info, *last;
+
+    assert_fails(qts, "policy forbids debugging", READ("physical"),
+                 (uint64_t)PATTERN_GPA, (uint64_t)16);
+    assert_fails(qts, "policy forbids debugging", WRITE("physical"),
+                 (uint64_t)PATTERN_GPA, "AAAA");
+    g_assert_cmpint(failures(qts, "policy"), ==, 2);
+    g_assert_cmpint(failures(qts, "limit"), ==, 0);
+
+    /* what the host sees anyway is no secret of the guest */
+    raw = read_raw(qts, PATTERN_GPA, PATTERN_LEN);
+    g_assert_null(memmem(raw, PATTERN_LEN, "quick", 5));
+
+    info = query(qts);
+    g_assert_false(qdict_get_bool(info, "readable"));
+    g_assert_false(qdict_get_bool(info, "writable"));
+    assert_contains(qdict_get_str(info, "forbidden-by"), "policy");
+    last = qdict_get_qdict(info, "last-failure");
+    g_assert_cmphex(qdict_get_int(last, "address"), ==, PATTERN_GPA);
+    g_assert_true(qdict_get_bool(last, "write"));
+    assert_contains(qdict_get_str(last, "reason"), "policy forbids");
+    qobject_unref(info);
+    qtest_quit(qts);
+}
+
+/*
+ * HMP
+ */
+
+static void test_hmp(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+
+    assert_hmp_says(qts, "memory-debug-read 0x123ff8 56",
+                    "0000000000123ff8: 54 68 65 20 71 75 69 63 6b 20 62 72 6f "
+                    "77 6e 20  The quick brown ");
+    assert_hmp_says(qts, "memory-debug-read 0x123ff8 56",
+                    "0000000000124028: 34 35 36 37 38 39 2e 00 ");
+    assert_hmp_says(qts, "memory-debug-read -v 0x123ff8 8", "The quic");
+    assert_hmp_says(qts, "memory-debug-read -r 0x123ff8 56", "RAW");
+    assert_hmp_says(qts, "memory-debug-write 0x123ff8 \"54 48 45\"", "");
+    assert_hmp_says(qts, "memory-debug-read 0x123ff8 8", "THE quic");
+    assert_hmp_says(qts, "memory-debug-write -v 0x123ff8 546865", "");
+    assert_hmp_says(qts, "memory-debug-read 0x123ff8 8", "The quic");
+
+    assert_hmp_says(qts, "memory-debug-write 0x123ff8 5", "two hexadecimal");
+    assert_hmp_says(qts, "memory-debug-write 0x123ff8 5g", "two hexadecimal");
+    assert_hmp_says(qts, "memory-debug-read 0x4000000 8", "nothing is mapped");
+    assert_hmp_says(qts, "memory-debug-read 0 0x100001", "too many");
+    qtest_quit(qts);
+}
+
+static void test_hmp_raw_view_shows_no_plaintext(void)
+{
+    QTestState *qts = start_stopped(ENCRYPTED);
+    g_autofree char *out = qtest_hmp(qts, "memory-debug-read -r 0x123ff8 56");
+
+    g_assert_null(strstr(out, "quick"));
+    g_assert_null(strstr(out, "71 75 69 63 6b"));
+    qtest_quit(qts);
+}
+
+static void test_hmp_info(void)
+{
+    QTestState *qts = start_stopped(ENCRYPTED ",cbitpos=51" D0 ",readonly=on");
+
+    assert_hmp_says(qts, "info memory-debug", "simulated, launched");
+    assert_hmp_says(qts, "info memory-debug", "simulated in this process");
+    assert_hmp_says(qts, "info memory-debug", "read only: guest memory is "
+                    "read-only for debuggers: property 'readonly' of "
+                    "memory-debug object 'd0' is on");
+    assert_hmp_says(qts, "info memory-debug", "51, set on private pages");
+    assert_hmp_says(qts, "info memory-debug", "/objects/d0");
+    assert_hmp_says(qts, "memory-debug-write 0x1000 00", "'readonly'");
+    assert_hmp_says(qts, "info memory-debug",
+                    "write of physical address 0x1000: cannot write physical "
+                    "address 0x1000: guest memory is read-only");
+    qtest_quit(qts);
+}
+
+/*
+ * query-memory-debug
+ */
+
+static void test_query_normal_guest(void)
+{
+    QTestState *qts = start_stopped(NORMAL);
+    QDict *info = query(qts);
+
+    g_assert_cmpstr(qdict_get_str(info, "guest"), ==, "normal");
+    g_assert_false(qdict_haskey(info, "object"));
+    g_assert_false(qdict_haskey(info, "launched"));
+    g_assert_false(qdict_haskey(info, "backend"));
+    g_assert_false(qdict_haskey(info, "page-bit"));
+    g_assert_false(qdict_haskey(info, "forbidden-by"));
+    g_assert_false(qdict_haskey(info, "last-failure"));
+    g_assert_true(qdict_get_bool(info, "readable"));
+    g_assert_true(qdict_get_bool(info, "writable"));
+    g_assert_cmpstr(qdict_get_str(info, "registers"), ==, "readable");
+    g_assert_cmpstr(qdict_get_str(info, "page-tables"), ==, "registers");
+    qobject_unref(info);
+    qtest_quit(qts);
+}
+
+static void test_query_encrypted_guest(void)
+{
+    QTestState *qts = start(ENCRYPTED ",cbitpos=47,cbit-set=shared "
+                            "-S" D0);
+    QDict *info = query(qts), *bit;
+
+    g_assert_cmpstr(qdict_get_str(info, "guest"), ==, "simulated");
+    g_assert_cmpstr(qdict_get_str(info, "object"), ==, "/objects/d0");
+    g_assert_cmpstr(qdict_get_str(info, "backend"), ==, "simulated");
+    g_assert_true(*qdict_get_str(info, "backend-reason"));
+    g_assert_false(qdict_get_bool(info, "launched"));
+    bit = qdict_get_qdict(info, "page-bit");
+    g_assert_cmpint(qdict_get_int(bit, "number"), ==, 47);
+    g_assert_cmpstr(qdict_get_str(bit, "set-means"), ==, "shared");
+    qobject_unref(info);
+
+    qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
+    info = query(qts);
+    g_assert_true(qdict_get_bool(info, "launched"));
+    qobject_unref(info);
+    qtest_quit(qts);
+}
+
+static void test_query_counts(void)
+{
+    QTestState *qts = start_stopped(
+        RANGES("\"x-fault\": [{\"start\": 2097152, \"size\": 4096}]"));
+    QDict *info, *counts, *fails, *last;
+
+    assert_pattern(qts, PATTERN_GPA);       /* 2 reads of a page each */
+    assert_pattern(qts, PATTERN_GPA);       /* 2 cache hits */
+    write_physical(qts, 0x300000, "1234", 4);
+    assert_fails(qts, "x-fault", READ("physical"), (uint64_t)0x200010,
+                 (uint64_t)1);
+    assert_fails(qts, "nothing is mapped", READ("physical"),
+                 (uint64_t)(64 * MiB), (uint64_t)1);
+    info = query(qts);
+    counts = qdict_get_qdict(info, "counts");
+    g_assert_cmpint(qdict_get_int(counts, "reads"), ==, 3);
+    g_assert_cmpint(qdict_get_int(counts, "bytes-read"), ==, 3 * 4096);
+    g_assert_cmpint(qdict_get_int(counts, "cache-hits"), ==, 2);
+    g_assert_cmpint(qdict_get_int(counts, "writes"), ==, 1);
+    g_assert_cmpint(qdict_get_int(counts, "bytes-written"), ==, 4);
+    fails = qdict_get_qdict(counts, "failures");
+    g_assert_cmpint(qdict_get_int(fails, "backend"), ==, 1);
+    g_assert_cmpint(qdict_get_int(fails, "unmapped"), ==, 1);
+    g_assert_cmpint(qdict_get_int(fails, "policy"), ==, 0);
+    last = qdict_get_qdict(info, "last-failure");
+    g_assert_cmphex(qdict_get_int(last, "address"), ==, 64 * MiB);
+    g_assert_cmpstr(qdict_get_str(last, "space"), ==, "physical");
+    g_assert_false(qdict_get_bool(last, "write"));
+    assert_contains(qdict_get_str(last, "reason"), "nothing is mapped");
+    qobject_unref(info);
+    qtest_quit(qts);
+}
+
+static void test_query_conflict(void)
+{
+    QTestState *qts = start_stopped(
+        RANGES("\"cbitpos\": 51, "
+               "\"shared\": [{\"start\": 1191936, \"size\": 8192}]"));
+
+    assert_fails(qts, "shared with the host", READ("physical"),
+                 (uint64_t)(PATTERN_GPA | 1ULL << 51), (uint64_t)8);
+    g_assert_cmpint(failures(qts, "conflict"), ==, 1);
+    assert_pattern(qts, PATTERN_GPA);
+    qtest_quit(qts);
+}
+
+/*
+ * The memory-debug object
+ */
+
+/* Everything refuses, and names the object */
+static void test_off(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    const char *why = "property 'enabled' of memory-debug object 'd0' is off";
+    QDict *info;
+
+    assert_fails(qts, why, READ("physical"), (uint64_t)PATTERN_GPA,
+                 (uint64_t)16);
+    assert_fails(qts, why, READ("virtual"), (uint64_t)PATTERN_GPA,
+                 (uint64_t)16);
+    assert_fails(qts, why, READ_RAW, (uint64_t)PATTERN_GPA, (uint64_t)16);
+    assert_fails(qts, why, WRITE("physical"), (uint64_t)PATTERN_GPA, "AAAA");
+    assert_fails(qts, why, "{'execute': 'pmemsave', 'arguments': {'val': 0, "
+                 "'size': 1, 'filename': '/dev/null'}}");
+    assert_hmp_says(qts, "xp /4xb 0x123ff8", " Cannot access memory");
+    assert_hmp_says(qts, "xp /4xb 0x123ff8", why);
+    assert_hmp_says(qts, "x /4xb 0x123ff8", why);
+    assert_hmp_says(qts, "sum 0x123ff8 16", why);
+    info = query(qts);
+    g_assert_false(qdict_get_bool(info, "readable"));
+    g_assert_false(qdict_get_bool(info, "writable"));
+    assert_contains(qdict_get_str(info, "forbidden-by"), why);
+    qobject_unref(info);
+    g_assert_cmpint(failures(qts, "limit"), >=, 4);
+    qtest_quit(qts);
+}
+
+static void test_readonly(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+    const char *why = "property 'readonly' of memory-debug object 'd0' is on";
+    char before[PATTERN_LEN], after[PATTERN_LEN];
+    QDict *info;
+
+    qtest_memread(qts, PATTERN_GPA, before, sizeof(before));
+    assert_fails(qts, why, WRITE("physical"), (uint64_t)PATTERN_GPA, "AAAA");
+    assert_fails(qts, why, WRITE("virtual"), (uint64_t)PATTERN_GPA, "AAAA");
+    assert_hmp_says(qts, "memory-debug-write 0x123ff8 00", why);
+    assert_pattern(qts, PATTERN_GPA);
+    qtest_memread(qts, PATTERN_GPA, after, sizeof(after));
+    g_assert_cmpmem(before, sizeof(before), after, sizeof(after));
+    info = query(qts);
+    g_assert_true(qdict_get_bool(info, "readable"));
+    g_assert_false(qdict_get_bool(info, "writable"));
+    assert_contains(qdict_get_str(info, "forbidden-by"), why);
+    qobject_unref(info);
+    g_assert_cmpint(failures(qts, "limit"), ==, 3);
+    qtest_quit(qts);
+}
+
+static void test_on_is_possible(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+
+    assert_pattern(qts, PATTERN_GPA);
+    qtest_quit(qts);
+}
+
+/* qom-set can only take away */
+static void test_changes(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+
+    assert_qom_set_fails(qts, "/objects/d0", "enabled", "'on'", "only be");
+    assert_qom_set_fails(qts, "/objects/d0", "backend", "'sev-dbg'",
+                         "cannot be changed");
+    write_physical(qts, PATTERN_GPA, "T", 1);
+    qom_set(qts, "/objects/d0", "readonly", "true");
+    assert_fails(qts, "read-only", WRITE("physical"), (uint64_t)PATTERN_GPA,
+                 "AAAA");
+    assert_qom_set_fails(qts, "/objects/d0", "readonly", "false", "only be");
+    assert_pattern(qts, PATTERN_GPA);
+
+    qom_set(qts, "/objects/d0", "enabled", "'off'");
+    assert_fails(qts, "turned off", READ("physical"), (uint64_t)PATTERN_GPA,
+                 (uint64_t)8);
+    assert_qom_set_fails(qts, "/objects/d0", "enabled", "'auto'", "only be");
+    assert_qom_set_fails(qts, "/objects/d0", "enabled", "'on'", "only be");
+    assert_fails(qts, "turned off", READ("physical"), (uint64_t)PATTERN_GPA,
+                 (uint64_t)8);
+    qtest_quit(qts);
+}
+
+static void test_comes_late(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+
+    assert_qom_set_fails(qts, "/machine", "memory-debug", "'d0'",
+                         "no memory-debug object 'd0'");
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
+        "{'qom-type': 'memory-debug', 'id': 'd0', 'readonly': true}}");
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
+        "{'qom-type': 'memory-debug', 'id': 'd1'}}");
+    write_physical(qts, PATTERN_GPA, "T", 1);
+    qom_set(qts, "/machine", "memory-debug", "'d0'");
+    assert_fails(qts, "read-only", WRITE("physical"), (uint64_t)PATTERN_GPA,
+                 "AAAA");
+    assert_pattern(qts, PATTERN_GPA);
+
+    /* and stays */
+    assert_qom_set_fails(qts, "/machine", "memory-debug", "'d1'", "'d0'");
+    assert_fails(qts, "in use", "{'execute': 'object-del', 'arguments': "
+                 "{'id': 'd0'}}");
+    qtest_qmp_assert_success(qts, "{'execute': 'object-del', 'arguments': "
+                             "{'id': 'd1'}}");
+    qtest_quit(qts);
+}
+
+static void test_comes_late_and_is_impossible(void)
+{
+    QTestState *qts = start_stopped(ENCRYPTED ",policy-debug=off");
+
+    qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
+        "{'qom-type': 'memory-debug', 'id': 'd0', 'enabled': 'on'}}");
+    assert_qom_set_fails(qts, "/machine", "memory-debug", "'d0'",
+                         "policy forbids");
+    qtest_quit(qts);
+}
+
+static void test_bad_tables(void)
+{
+    QTestState *qts = start_stopped(NORMAL D0);
+
+    assert_qom_set_fails(qts, "/objects/d0", "root", "'here'",
+                         "guest-physical address");
+    assert_qom_set_fails(qts, "/objects/d0", "root", "'-1'",
+                         "guest-physical address");
+    assert_qom_set_fails(qts, "/objects/d0", "root", "'0x1000 '",
+                         "guest-physical address");
+    assert_qom_set_fails(qts, "/objects/d0", "vcpus",
+                         "[{'cpu-index': 0, 'root': 'here'}]",
+                         "guest-physical address");
+    assert_qom_set_fails(qts, "/objects/d0", "vcpus",
+                         "[{'cpu-index': 0, 'root': '4096'}]",
+                         "which paging mode");
+    assert_fails(qts, "which paging mode", "{'execute': 'object-add', "
+        "'arguments': {'qom-type': 'memory-debug', 'id': 'd1', "
+        "'root': '0x1000'}}");
+    qtest_quit(qts);
+}
+
+/* A command line with which QEMU must end at once, and say why */
+typedef struct Refusal {
+    const char *name, *args, *what;
+} Refusal;
+
+static const Refusal refusals[] = {
+    { "policy", ENCRYPTED ",policy-debug=off" D0 ",enabled=on",
+      "memory-debug object 'd0': the guest's policy forbids debugging" },
+    { "backend", ENCRYPTED D0 ",backend=sev-dbg",
+      "backend 'sev-dbg' is not available: this guest has 'simulated'" },
+    { "backend-of-normal-guest", NORMAL D0 ",backend=sev-dbg",
+      "which this guest is not" },
+    { "backend-unknown", NORMAL D0 ",backend=magic", "magic" },
+    { "object-without-machine", NORMAL "-object memory-debug,id=d0,enabled=off",
+      "has no effect: it takes -machine memory-debug=d0" },
+    { "object-of-other-name", NORMAL D0 " -object memory-debug,id=d1",
+      "has no effect: it takes -machine memory-debug=d1" },
+    { "machine-without-object", NORMAL "-machine memory-debug=d0",
+      "no memory-debug object 'd0'" },
+    { "object-of-other-type", ENCRYPTED " -machine memory-debug=cg0",
+      "no memory-debug object 'cg0'" },
+    { "root-without-paging", NORMAL D0 ",root=0x1000", "which paging mode" },
+};
+
+static void test_refuses_to_start(const void *opaque)
+{
+    const Refusal *refusal = opaque;
+    g_autofree char *cmd = g_strdup_printf(
+        "echo quit | %s -accel qtest -m 64M -nodefaults -display none -S "
+        "-monitor stdio %s", qtest_qemu_binary(NULL), refusal->args);
+    const char *argv[] = { "/bin/sh", "-c", cmd, NULL };
+    g_autofree char *out = NULL, *err = NULL;
+    int status;
+
+    g_assert_true(g_spawn_sync(NULL, (char **)argv, NULL, 0, NULL, NULL, &out,
+                               &err, &status, NULL));
+    g_assert_cmpint(status, !=, 0);
+    assert_contains(err, refusal->what);
+}
+
+static void test_help(void)
+{
+    g_autofree char *cmd = g_strdup_printf("%s -object memory-debug,help",
+                                           qtest_qemu_binary(NULL));
+    g_autofree char *out = NULL;
+
+    g_assert_true(g_spawn_command_line_sync(cmd, &out, NULL, NULL, NULL));
+    for (const char **name = (const char *[]) { "enabled=", "readonly=",
+         "backend=", "root=", "paging=", "vcpus=", NULL }; *name; name++) {
+        assert_contains(out, *name);
+    }
+}
+
+/*
+ * query-vmcoreinfo
+ */
+
+#define NOTE_GPA    0x1234ffcULL        /* crosses a page */
+#define TEXT        "OSRELEASE=6.1.0\nPAGESIZE=4096\n"
+
+/* A note at NOTE_GPA with @len bytes of text, and its size */
+static size_t write_note(QTestState *qts, const void *text, size_t len)
+{
+    struct {
+        uint32_t words[3];
+        char name[12];
+    } note = {
+        { cpu_to_le32(sizeof("VMCOREINFO")), cpu_to_le32(len), 0 },
+        "VMCOREINFO"
+    };
+
+    qtest_memwrite(qts, NOTE_GPA, &note, sizeof(note));
+    qtest_memwrite(qts, NOTE_GPA + sizeof(note), text, len);
+    return sizeof(note) + len;
+}
+
+static void announce(QOSState *qs, uint64_t paddr, uint32_t size,
+                     uint16_t format)
+{
+    g_autoptr(QFWCFG) fw_cfg = pc_fw_cfg_init(qs->qts);
+    struct fw_cfg_vmcoreinfo info = {
+        .guest_format = cpu_to_le16(format),
+        .size = cpu_to_le32(size),
+        .paddr = cpu_to_le64(paddr),
+    };
+
+    qfw_cfg_write_file(fw_cfg, qs, FW_CFG_VMCOREINFO_FILENAME, &info,
+                       sizeof(info));
+}
+
+static QOSState *boot(const char *args)
+{
+    return qtest_pc_boot("-nodefaults -device vmcoreinfo %s", args);
+}
+
+#define QUERY_VMCOREINFO "{'execute': 'query-vmcoreinfo'}"
+
+static void test_vmcoreinfo(const void *args)
+{
+    QOSState *qs = boot(args);
+    size_t size = write_note(qs->qts, TEXT, strlen(TEXT));
+    g_autofree char *base64 = g_base64_encode((uint8_t *)TEXT, strlen(TEXT));
+    QDict *info;
+
+    assert_fails(qs->qts, "not announced", QUERY_VMCOREINFO);
+    announce(qs, NOTE_GPA, size, FW_CFG_VMCOREINFO_FORMAT_ELF);
+    stop(qs->qts);
+    info = qtest_qmp_assert_success_ref(qs->qts, QUERY_VMCOREINFO);
+    g_assert_cmphex(qdict_get_int(info, "address"), ==, NOTE_GPA);
+    g_assert_cmpint(qdict_get_int(info, "size"), ==, size);
+    g_assert_cmpstr(qdict_get_str(info, "data"), ==, TEXT);
+    qobject_unref(info);
+
+    info = qtest_qmp_assert_success_ref(qs->qts,
+        "{'execute': 'query-vmcoreinfo', 'arguments': {'format': 'base64'}}");
+    g_assert_cmpstr(qdict_get_str(info, "data"), ==, base64);
+    qobject_unref(info);
+    assert_hmp_says(qs->qts, "info vmcoreinfo", "OSRELEASE=6.1.0");
+    qtest_shutdown(qs);
+}
+
+static void test_vmcoreinfo_of_strange_bytes(void)
+{
+    static const char text[] = "A=\033[2J\n\xff\0B";
+    QOSState *qs = boot(ENCRYPTED);
+    size_t size = write_note(qs->qts, text, sizeof(text));
+    g_autofree uint8_t *bytes = NULL;
+    g_autofree char *hmp = NULL;
+    QDict *info;
+    gsize len;
+
+    announce(qs, NOTE_GPA, size, FW_CFG_VMCOREINFO_FORMAT_ELF);
+    stop(qs->qts);
+    assert_fails(qs->qts, "base64", QUERY_VMCOREINFO);
+    info = qtest_qmp_assert_success_ref(qs->qts,
+        "{'execute': 'query-vmcoreinfo', 'arguments': {'format': 'base64'}}");
+    bytes = g_base64_decode(qdict_get_str(info, "data"), &len);
+    g_assert_cmpmem(bytes, len, text, sizeof(text));
+    qobject_unref(info);
+    hmp = qtest_hmp(qs->qts, "info vmcoreinfo");
+    assert_contains(hmp, "A=.[2J");
+    g_assert_null(strchr(hmp, '\033'));
+    qtest_shutdown(qs);
+}
+
+typedef struct BadNote {
+    const char *name;
+    uint64_t paddr;
+    uint32_t size;
+    uint16_t format;
+    const char *what;
+} BadNote;
+
+static const BadNote bad_notes[] = {
+    { "format", NOTE_GPA, 64, 2, "format 2" },
+    { "too-large", NOTE_GPA, 1 * MiB + 1, 1, "are refused" },
+    { "absurdly-large", NOTE_GPA, UINT32_MAX, 1, "are refused" },
+    { "empty", NOTE_GPA, 0, 1, "no ELF note" },
+    { "cut", NOTE_GPA, 40, 1, "has room for" },
+    { "elsewhere", NOTE_GPA + 4, 64, 1, "no ELF note" },
+    { "unmapped", 0x80000000, 64, 1, "nothing is mapped" },
+    { "half-unmapped", 128 * MiB - 32, 64, 1, "nothing is mapped" },
+    { "wraps", UINT64_MAX - 32, 64, 1, "end of the address space" },
+};
+
+static void test_bad_vmcoreinfo(const void *opaque)
+{
+    const BadNote *bad = opaque;
+    QOSState *qs = boot(ENCRYPTED);
+
+    write_note(qs->qts, TEXT, strlen(TEXT));
+    announce(qs, bad->paddr, bad->size, bad->format);
+    stop(qs->qts);
+    assert_fails(qs->qts, bad->what, QUERY_VMCOREINFO);
+    assert_hmp_says(qs->qts, "info vmcoreinfo", bad->what);
+    qtest_shutdown(qs);
+}
+
+static void test_no_vmcoreinfo_device(void)
+{
+    QTestState *qts = start(NORMAL);
+
+    assert_fails(qts, "-device vmcoreinfo", QUERY_VMCOREINFO);
+    qtest_quit(qts);
+}
+
+static void test_vmcoreinfo_is_forbidden(void)
+{
+    QOSState *qs = boot(ENCRYPTED ",policy-debug=off");
+    size_t size = write_note(qs->qts, TEXT, strlen(TEXT));
+
+    announce(qs, NOTE_GPA, size, FW_CFG_VMCOREINFO_FORMAT_ELF);
+    stop(qs->qts);
+    assert_fails(qs->qts, "policy forbids debugging", QUERY_VMCOREINFO);
+    qtest_shutdown(qs);
+}
+
+/*
+ * Guests whose registers are protected
+ */
+
+#define PROTECTED   ENCRYPTED ",protect-registers=on"
+#define C_BIT       (1ULL << 51)
+
+/*
+ * Page tables for all modes, of which the lower two are the same.  They map
+ * the two pages that the pattern is in at PATTERN_VA, or PATTERN_VA32.
+ */
+#define PML5        0x400000ULL
+#define PML4        0x401000ULL
+#define PDPT        0x402000ULL
+#define PDPT32      0x403020ULL     /* 32 bytes, aligned to their size */
+#define PD          0x404000ULL
+#define PT          0x405000ULL
+#define PATTERN_VA  0xffffffff81000ff8ULL
+#define PATTERN_VA32 0x81000ff8ULL
+
+static void write_entry(QTestState *qts, uint64_t table, int index,
+                        uint64_t target, uint64_t bits)
+{
+    uint64_t entry = cpu_to_le64(target | bits);
+
+    qtest_memwrite(qts, table + index * sizeof(entry), &entry, sizeof(entry));
+}
+
+static void write_tables(QTestState *qts, uint64_t page_bit)
+{
+    uint64_t page = PATTERN_GPA & ~0xfffULL;
+
+    write_entry(qts, PML5, 511, PML4, page_bit | 3);
+    write_entry(qts, PML4, 511, PDPT, page_bit | 3);
+    write_entry(qts, PDPT, 510, PD, page_bit | 3);
+    write_entry(qts, PDPT32, 2, PD, page_bit | 1);
+    write_entry(qts, PD, 8, PT, page_bit | 3);
+    write_entry(qts, PT, 0, page, page_bit | 3);
+    write_entry(qts, PT, 1, page + 0x1000, page_bit | 3);
+}
+
+static void assert_virtual_pattern(QTestState *qts, uint64_t va)
+{
+    g_autofree uint8_t *bytes = read_virtual(qts, va, PATTERN_LEN);
+
+    g_assert_cmpmem(bytes, PATTERN_LEN, PATTERN, PATTERN_LEN);
+    assert_hidden(qts);
+}
+
+static void assert_page_tables(QTestState *qts, const char *source)
+{
+    QDict *info = query(qts);
+
+    g_assert_cmpstr(qdict_get_str(info, "registers"), ==, "protected");
+    g_assert_cmpstr(qdict_get_str(info, "page-tables"), ==, source);
+    qobject_unref(info);
+}
+
+static void test_registers_are_not_shown(void)
+{
+    QTestState *qts = start_stopped(PROTECTED);
+    const char *const cmds[] = { "info registers", "print $rip", "p $pc + 8",
+                                 "x /4xb $pc" };
+
+    for (int i = 0; i < ARRAY_SIZE(cmds); i++) {
+        g_autofree char *out = qtest_hmp(qts, "%s", cmds[i]);
+
+        assert_contains(out, "registers of this guest are protected");
+        /* the reset state */
+        g_assert_null(strstr(out, "fff0"));
+        g_assert_null(strstr(out, "RIP"));
+    }
+    qtest_quit(qts);
+}
+
+static void test_neither_way(const void *args)
+{
+    QTestState *qts = start_stopped(args);
+
+    write_tables(qts, 0);
+    /* a virtual address is never taken for a physical one */
+    assert_fails(qts, "root and paging", READ("virtual"),
+                 (uint64_t)PATTERN_GPA, (uint64_t)8);
+    assert_fails(qts, "root=vmcoreinfo", READ("virtual"),
+                 (uint64_t)PATTERN_VA, (uint64_t)8);
+    assert_fails(qts, "root=vmcoreinfo", WRITE("virtual"),
+                 (uint64_t)PATTERN_VA, "AAAA");
+    assert_hmp_says(qts, "x /4xb 0x123ff8", "Cannot access memory");
+    assert_hmp_says(qts, "x /4xb 0x123ff8", "root and paging");
+    assert_page_tables(qts, "unknown");
+    g_assert_cmpint(failures(qts, "virtual"), ==, 5);
+    assert_pattern(qts, PATTERN_GPA);
+    qtest_quit(qts);
+}
+
+static void test_root_by_address(const void *args)
+{
+    QTestState *qts = start(args);
+
+    write_tables(qts, strstr(args, "cbitpos=51") ? C_BIT : 0);
+    stop(qts);
+    qom_set(qts, "/objects/d0", "root", "'0x401000'");
+    assert_fails(qts, "which paging mode", READ("virtual"),
+                 (uint64_t)PATTERN_VA, (uint64_t)8);
+    qom_set(qts, "/objects/d0", "paging", "'4level'");
+    assert_virtual_pattern(qts, PATTERN_VA);
+    assert_page_tables(qts, "operator");
+    if (strstr(args, "cbitpos=51")) {
+        qom_set(qts, "/objects/d0", "root", "'0x8000000401000'");
+        assert_virtual_pattern(qts, PATTERN_VA);
+    }
+
+    qom_set(qts, "/objects/d0", "paging", "'5level'");
+    assert_fails(qts, "not mapped", READ("virtual"), (uint64_t)PATTERN_VA,
+                 (uint64_t)8);
+    qom_set(qts, "/objects/d0", "root", "'4194304'");
+    assert_virtual_pattern(qts, PATTERN_VA);
+
+    qom_set(qts, "/objects/d0", "paging", "'pae'");
+    qom_set(qts, "/objects/d0", "root", "'0x403020'");
+    assert_virtual_pattern(qts, PATTERN_VA32);
+    assert_fails(qts, "not mapped", READ("virtual"),
+                 (uint64_t)(PATTERN_VA32 + (1 << 30)), (uint64_t)8);
+
+    qom_set(qts, "/objects/d0", "root", "'0x403028'");
+    assert_fails(qts, "no multiple of 32", READ("virtual"),
+                 (uint64_t)PATTERN_VA32, (uint64_t)8);
+    qom_set(qts, "/objects/d0", "root", "''");
+    assert_fails(qts, "root=vmcoreinfo", READ("virtual"),
+                 (uint64_t)PATTERN_VA32, (uint64_t)8);
+    qtest_quit(qts);
+}
+
+static void test_roots_of_vcpus(void)
+{
+    QTestState *qts = start(PROTECTED D0 ",root=0x403020,paging=pae -smp 2");
+
+    write_tables(qts, 0);
+    stop(qts);
+    qom_set(qts, "/objects/d0", "vcpus",
+            "[{'cpu-index': 1, 'root': '0x401000', 'paging': '4level'}]");
+    assert_virtual_pattern(qts, PATTERN_VA32);
+    assert_fails(qts, "not mapped", "{'execute': 'memory-debug-read', "
+                 "'arguments': {'address': %" PRIu64 ", 'size': 8, 'space': "
+                 "'virtual', 'cpu-index': 1}}", (uint64_t)PATTERN_VA32);
+    qobject_unref(qtest_qmp_assert_success_ref(qts,
+        "{'execute': 'memory-debug-read', 'arguments': {'address': %" PRIu64
+        ", 'size': 8, 'space': 'virtual', 'cpu-index': 1}}",
+        (uint64_t)PATTERN_VA));
+    qtest_quit(qts);
+}
+
+/* A kernel at 0xffffffff81000000 that lies at 0: its PML4 is init_top_pgt */
+#define LINUX_TEXT  "SYMBOL(init_top_pgt)=ffffffff81401000\n"   \
+                    "NUMBER(phys_base)=-16777216\n"
+
+typedef struct LinuxNote {
+    const char *name, *text, *what;     /* NULL: it works */
+} LinuxNote;
+
+static const LinuxNote linux_notes[] = {
+    { "works", LINUX_TEXT "NUMBER(pgtable_l5_enabled)=0\n"
+      "NUMBER(sme_mask)=2251799813685248\n", NULL },
+    { "five-levels", "SYMBOL(init_top_pgt)=ffffffff81400000\n"
+      "NUMBER(phys_base)=-16777216\nNUMBER(pgtable_l5_enabled)=1\n", NULL },
+    { "no-mode", LINUX_TEXT, "no NUMBER(pgtable_l5_enabled)" },
+    { "other-cbit", LINUX_TEXT "NUMBER(pgtable_l5_enabled)=0\n"
+      "NUMBER(sme_mask)=140737488355328\n", "0x800000000000" },
+    { "no-symbol", "NUMBER(phys_base)=0\n", "no SYMBOL(swapper_pg_dir)" },
+    { "elsewhere", "SYMBOL(init_top_pgt)=ffffffff81401000\n"
+      "NUMBER(phys_base)=2147483648\nNUMBER(pgtable_l5_enabled)=0\n",
+      "nothing is mapped" },
+    { "nonsense", "SYMBOL(init_top_pgt)=401000\nNUMBER(phys_base)=0\n",
+      "no page of an x86-64 kernel's image" },
+};
+
+static void test_root_by_vmcoreinfo(const void *opaque)
+{
+    const LinuxNote *note = opaque;
+    QOSState *qs = boot(PROTECTED ",cbitpos=51" D0 ",root=vmcoreinfo");
+    size_t size = write_note(qs->qts, note->text, strlen(note->text));
+
+    qtest_memwrite(qs->qts, PATTERN_GPA, PATTERN, PATTERN_LEN);
+    write_tables(qs->qts, C_BIT);
+    assert_fails(qs->qts, "not announced", READ("virtual"),
+                 (uint64_t)PATTERN_VA, (uint64_t)8);
+    announce(qs, NOTE_GPA, size, FW_CFG_VMCOREINFO_FORMAT_ELF);
+    stop(qs->qts);
+    assert_page_tables(qs->qts, "vmcoreinfo");
+    if (note->what) {
+        assert_fails(qs->qts, note->what, READ("virtual"),
+                     (uint64_t)PATTERN_VA, (uint64_t)8);
+    } else {
+        assert_virtual_pattern(qs->qts, PATTERN_VA);
+    }
+    qtest_shutdown(qs);
+}
+
+/*
+ * Registration
+ */
+
+static void add(const char *path, const char *args, GTestDataFunc func)
+{
+    g_autofree char *normal = g_strdup_printf("%s/normal", path);
+    g_autofree char *cipher = g_strdup_printf("%s/cipher", path);
+    g_autofree char *hidden = g_strdup_printf("%s/hidden", path);
+
+    qtest_add_data_func_full(normal, g_strdup_printf(NORMAL "%s", args), func,
+                             g_free);
+    qtest_add_data_func_full(cipher, g_strdup_printf(ENCRYPTED ",cbitpos=51%s",
+                                                     args), func, g_free);
+    qtest_add_data_func_full(hidden, g_strdup_printf(ENCRYPTED ",mode=hidden%s",
+                                                     args), func, g_free);
+}
+
+static void add_access_tests(void)
+{
+    add("/memory-debug/read/plaintext", "", test_read);
+    add("/memory-debug/read/sizes", "", test_read_sizes);
+    add("/memory-debug/read/fails", "", test_read_fails);
+    add("/memory-debug/raw/bytes", "", test_raw_view);
+    qtest_add_func("/memory-debug/raw/refused",
+                   test_raw_view_refused);
+    add("/memory-debug/write/plaintext", "", test_write);
+    add("/memory-debug/write/rom", "", test_write_rom);
+    add("/memory-debug/write/fails", "", test_write_fails);
+    qtest_add_func("/memory-debug/policy", test_policy_forbids);
+    add("/memory-debug/hmp/commands", "", test_hmp);
+    qtest_add_func("/memory-debug/hmp/raw",
+                   test_hmp_raw_view_shows_no_plaintext);
+    qtest_add_func("/memory-debug/hmp/info", test_hmp_info);
+    qtest_add_func("/memory-debug/query/normal", test_query_normal_guest);
+    qtest_add_func("/memory-debug/query/encrypted",
+                   test_query_encrypted_guest);
+    qtest_add_func("/memory-debug/query/counts", test_query_counts);
+    qtest_add_func("/memory-debug/query/conflict", test_query_conflict);
+}
+
+static void add_object_tests(void)
+{
+    add("/memory-debug/object/off", D0 ",enabled=off", test_off);
+    add("/memory-debug/object/readonly", D0 ",readonly=on", test_readonly);
+    add("/memory-debug/object/on", D0 ",enabled=on", test_on_is_possible);
+    qtest_add_data_func("/memory-debug/object/backend",
+                        ENCRYPTED D0 ",backend=simulated",
+                        test_on_is_possible);
+    add("/memory-debug/object/changes", D0, test_changes);
+    add("/memory-debug/object/comes-late", "", test_comes_late);
+    qtest_add_func("/memory-debug/object/comes-late/impossible",
+                   test_comes_late_and_is_impossible);
+    qtest_add_func("/memory-debug/object/bad-tables", test_bad_tables);
+    qtest_add_func("/memory-debug/object/help", test_help);
+    for (int i = 0; i < ARRAY_SIZE(refusals); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/memory-debug/object/refuses/%s",
+                            refusals[i].name);
+
+        qtest_add_data_func(path, &refusals[i], test_refuses_to_start);
+    }
+}
+
+static void add_vmcoreinfo_tests(void)
+{
+    add("/memory-debug/vmcoreinfo/text", "", test_vmcoreinfo);
+    qtest_add_func("/memory-debug/vmcoreinfo/strange-bytes",
+                   test_vmcoreinfo_of_strange_bytes);
+    qtest_add_func("/memory-debug/vmcoreinfo/no-device",
+                   test_no_vmcoreinfo_device);
+    qtest_add_func("/memory-debug/vmcoreinfo/forbidden",
+                   test_vmcoreinfo_is_forbidden);
+    for (int i = 0; i < ARRAY_SIZE(bad_notes); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/memory-debug/vmcoreinfo/bad/%s",
+                            bad_notes[i].name);
+
+        qtest_add_data_func(path, &bad_notes[i], test_bad_vmcoreinfo);
+    }
+}
+
+static void add_protected_tests(void)
+{
+    qtest_add_func("/memory-debug/protected/registers",
+                   test_registers_are_not_shown);
+    qtest_add_data_func("/memory-debug/protected/neither-way/no-object",
+                        PROTECTED, test_neither_way);
+    qtest_add_data_func("/memory-debug/protected/neither-way/object",
+                        PROTECTED D0, test_neither_way);
+    qtest_add_data_func("/memory-debug/protected/address", PROTECTED D0,
+                        test_root_by_address);
+    qtest_add_data_func("/memory-debug/protected/address/cbit",
+                        PROTECTED ",cbitpos=51" D0, test_root_by_address);
+    qtest_add_func("/memory-debug/protected/vcpus", test_roots_of_vcpus);
+    for (int i = 0; i < ARRAY_SIZE(linux_notes); i++) {
+        g_autofree char *path =
+            g_strdup_printf("/memory-debug/protected/vmcoreinfo/%s",
+                            linux_notes[i].name);
+
+        qtest_add_data_func(path, &linux_notes[i], test_root_by_vmcoreinfo);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    g_test_init(&argc, &argv, NULL);
+    add_access_tests();
+    add_protected_tests();
+    add_object_tests();
+    add_vmcoreinfo_tests();
+    return g_test_run();
+}
