@@ -123,6 +123,12 @@ class ReadsHidden(ReadsEncrypted):
                          bytes(len(data)))
 
 
+class ReadsWithSharedBit(ReadsEncrypted):
+    """Page-table entries have a bit that marks shared pages, as with TDX."""
+
+    encrypted = 'cbitpos=47,cbit-set=shared'
+
+
 class ReadsNormal(ReadsEncrypted):
     """An ordinary guest: the doors show the same as ever."""
 

@@ -87,7 +87,7 @@ class Qemu:
 
     def __exit__(self, kind, value, traceback):
         if kind and self.log():
-            print(f'QEMU said:\n{self.log()}', file=sys.stderr)
+            print(f'QEMU said: {self.log()}', file=sys.stderr)
         self._end()
 
     def _start(self):
@@ -99,7 +99,12 @@ class Qemu:
                 stderr=subprocess.STDOUT, start_new_session=True)
         alive = self._check_alive
         self.console = Console(accept(serial, 'the serial console', alive))
-        self.qmp = QMP(accept(qmp, 'QMP', alive))
+        try:
+            self.qmp = QMP(accept(qmp, 'QMP', alive))
+        except ConnectionError:
+            self.process.wait(10)
+            alive()     # says why QEMU ended
+            raise
 
     def _check_alive(self):
         """Raise ConnectionError with QEMU's own words when it has ended."""

@@ -84,3 +84,5 @@ def receive(sock, deadline, what, size=65536):
         return sock.recv(size)
     except socket.timeout:
         raise Timeout(f'waited {deadline.seconds:g} s for {what}') from None
+    except ConnectionResetError:
+        return b''
