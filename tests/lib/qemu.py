@@ -3,7 +3,6 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,7 +57,9 @@ class Qemu:
     def __init__(self, *args, ram_mib=128, machine='q35', program=None):
         self.program = program or binary()
         self.ram_size = ram_mib * MIB
-        self.folder = Path(tempfile.mkdtemp(prefix='qemu-memory-debug-'))
+        self._folder = tempfile.TemporaryDirectory(
+            prefix='qemu-memory-debug-', ignore_cleanup_errors=True)
+        self.folder = Path(self._folder.name)
         self.gdb_socket = self.folder / 'gdb'
         self.qmp = self.console = self.process = None
         self._log = self.folder / 'log'
@@ -86,7 +87,7 @@ class Qemu:
         return self
 
     def __exit__(self, kind, value, traceback):
-        if kind and self.log():
+        if kind and issubclass(kind, Exception) and self.log():
             print(f'QEMU said: {self.log()}', file=sys.stderr)
         self._end()
 
@@ -127,7 +128,7 @@ class Qemu:
         if self._memory is not None:
             os.close(self._memory)
             self._memory = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._folder.cleanup()
 
     def log(self):
         """What QEMU printed."""
