@@ -9,11 +9,12 @@ from . import gdb, linux, qemu
 class LinuxCase(unittest.TestCase):
     """A class of tests on one running Linux guest.
 
-    `encrypted` and `cpus` are LinuxGuest's; `guest` is the running guest and
+    `encrypted`, `kernel`, `cpus`, `ram_mib` are LinuxGuest's; `guest` is the running guest and
     `facts` what it said about itself.  Each test starts with a running VM.
     """
 
     encrypted = ''
+    kernel = 'kernel'
     cpus = 1
     ram_mib = 128
 
@@ -26,8 +27,8 @@ class LinuxCase(unittest.TestCase):
                 not qemu.has_object(program, linux.SIMULATED):
             raise unittest.SkipTest(f'{program} has no {linux.SIMULATED}')
         cls.guest = cls.enterClassContext(linux.LinuxGuest(
-            encrypted=cls.encrypted, cpus=cls.cpus, ram_mib=cls.ram_mib,
-            program=program))
+            encrypted=cls.encrypted, kernel=cls.kernel, cpus=cls.cpus,
+            ram_mib=cls.ram_mib, program=program))
         cls.guest.boot()
         cls.facts = cls.guest.facts()
 

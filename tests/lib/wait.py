@@ -21,7 +21,7 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
     def check(self, what):
-        """Raise Timeout when the time is over; @what completes "waited for"."""
+        """Raise Timeout if the time is over; @what completes "waited for"."""
         if not self.left():
             raise Timeout(f'waited {self.seconds:g} s for {what}')
 
