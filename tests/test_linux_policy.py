@@ -73,5 +73,26 @@ class Forbids(LinuxCase):
                 self.assertNotRegex(output, r'\bis 0x')
 
 
+class ProtectsRegisters(LinuxCase):
+    """Without the vCPUs' registers a virtual address means nothing."""
+
+    encrypted = 'protect-registers=on'
+
+    def test_physical_addresses_are_read_and_virtual_ones_refused(self):
+        place = self.guest.symbols('linux_banner')['linux_banner']
+        text = self.facts.version.encode()
+        for door in doors.PHYSICAL:
+            with self.subTest(door.__doc__):
+                self.assertEqual(door(self.guest, place.pa, len(text)), text)
+        for door in doors.VIRTUAL:
+            with self.subTest(door.__doc__):
+                self.assertRaises(doors.Refused, door, self.guest, place.va,
+                                  len(text))
+        with self.assertRaises(doors.Refused) as caught:
+            doors.hmp(self.guest, f'x /8xb 0x{place.va:x}')
+        self.assertIn('registers', str(caught.exception))
+        self.assert_hidden(place.pa, text)
+
+
 if __name__ == '__main__':
     unittest.main()

@@ -7,6 +7,7 @@ from lib import doors
 from lib.case import LinuxCase
 
 PAGE = 4096
+LINKED_AT = 0xffffffff80000000      # __START_KERNEL_map
 
 
 class ReadsEncrypted(LinuxCase):
@@ -121,6 +122,38 @@ class ReadsHidden(ReadsEncrypted):
         super().assert_hidden(pa, data)
         self.assertEqual(self.guest.host_memory(pa, len(data)),
                          bytes(len(data)))
+
+
+class ReadsWithSharedBit(ReadsEncrypted):
+    """Page-table entries have a bit that marks shared pages, as with TDX."""
+
+    encrypted = 'cbitpos=47,cbit-set=shared'
+
+
+class ReadsRandomlyPlacedKernel(LinuxCase):
+    """A bzImage, as a person boots it: with KASLR."""
+
+    kernel = 'bzimage'
+    ram_mib = 256
+
+    def test_kernel_text_at_its_virtual_and_physical_address(self):
+        symbols = self.guest.symbols('linux_banner', 'phys_base', '_text')
+        banner, base = symbols['linux_banner'], symbols['phys_base']
+        text = self.facts.version.encode()
+        offset = int.from_bytes(doors.x(self.guest, base.va, 8), 'little',
+                                signed=True)
+        self.assertEqual((banner.va - LINKED_AT + offset) % (1 << 64),
+                         banner.pa)
+        for door in doors.VIRTUAL:
+            with self.subTest(door.__doc__):
+                self.assertEqual(door(self.guest, banner.va, len(text)), text)
+        for door in doors.PHYSICAL:
+            with self.subTest(door.__doc__):
+                self.assertEqual(door(self.guest, banner.pa, len(text)), text)
+        self.assert_hidden(banner.pa, text)
+        self.assertNotEqual(
+            (symbols['_text'].va, symbols['_text'].pa),
+            (LINKED_AT + 0x1000000, 0x1000000), 'the kernel did not move')
 
 
 class ReadsNormal(ReadsEncrypted):

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A Linux guest does not notice that it is stopped, read and reset."""
 
-import os
 import time
 import unittest
 
 from lib import doors, linux, qemu
 from lib.case import LinuxCase
+from lib.rsp import RSP
 from lib.wait import poll
 
-STOPS = int(os.environ.get('STOPS', '200'))
+STOPS = 200
 CHECK_MIB = 16
 # the guest gets this long between two stops, so that it really runs
 RUN_SECONDS = 0.02
@@ -27,10 +27,14 @@ class RunsEncrypted(LinuxCase):
         return rounds
 
     def start_check(self):
-        """Start the memory checker and wait for its first round."""
-        self.guest.ask(f'check start {CHECK_MIB}')
+        """Start the memory checker and wait for its first round.
+
+        Returns the physical address of the first word that it checks.
+        """
+        answer = self.guest.ask(f'check start {CHECK_MIB}')
         self.addCleanup(self.stop_check)
         poll(self.rounds, 'the first round of the memory checker', 60)
+        return int(answer[0][1].split()[1], 16)
 
     def stop_check(self):
         """End the memory checker."""
@@ -52,6 +56,16 @@ class RunsEncrypted(LinuxCase):
         seen = self.rounds()
         self.assertGreater(seen, before, 'the guest did not run')
         poll(lambda: self.rounds() > seen + 1, 'two more rounds', 60)
+
+    def test_the_checker_notices_one_changed_byte(self):
+        pa = self.start_check()
+        word = doors.xp(self.guest, pa, 8)
+        with RSP(self.guest.gdb_socket) as rsp:
+            rsp.physical(True)
+            rsp.write(pa, bytes([word[0] ^ 1]))
+            rsp.physical(False)
+        self.guest.cont()
+        poll(lambda: self.guest.check()[1] == 1, 'the checker to notice', 60)
 
     def test_stops_right_after_each_other(self):
         self.start_check()

@@ -27,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/random.h>
@@ -34,7 +35,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <termios.h>
 #include <unistd.h>
 
 #define PAGE 4096
@@ -414,10 +414,11 @@ static bool check_start(uint64_t mib)
         return fail("check", "already started");
     }
     mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
-               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+               MAP_SHARED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (mem == MAP_FAILED) {
         return fail("check", "%" PRIu64 " MiB: %s", mib, strerror(errno));
     }
+    fact_user("memory", mem);
     target->check_rounds = target->check_errors = 0;
     check_pid = fork();
     if (check_pid == 0) {
@@ -522,34 +523,18 @@ static bool cmd_poweroff(char *args)
     return fail("poweroff", "%s", strerror(errno));
 }
 
-static void set_raw(bool raw)
-{
-    struct termios t;
-
-    tcgetattr(0, &t);
-    if (raw) {
-        t.c_lflag &= ~ECHO;
-        t.c_oflag &= ~OPOST;
-    } else {
-        t.c_lflag |= ECHO | ICANON | ISIG;
-        t.c_oflag |= OPOST | ONLCR;
-    }
-    tcsetattr(0, TCSANOW, &t);
-}
-
 /* For a person at the console. */
 static bool cmd_sh(char *args)
 {
     pid_t pid = fork();
 
     if (pid == 0) {
-        set_raw(false);
         setsid();
+        ioctl(0, TIOCSCTTY, 1);
         execl("/bin/busybox", "sh", NULL);
         _exit(127);
     }
     waitpid(pid, NULL, 0);
-    set_raw(true);
     return true;
 }
 
@@ -660,7 +645,6 @@ static void set_up(void)
     open("/dev/ttyS0", O_RDWR);
     dup2(0, 1);
     dup2(0, 2);
-    set_raw(true);
     setvbuf(stdout, NULL, _IOLBF, 0);
     write_file("/proc/sys/kernel/kptr_restrict", "0");
     load_module("/lib/qemu_fw_cfg.ko");
@@ -674,7 +658,7 @@ int main(void)
     if (!make_target()) {
         fail("ready", "no memory");
     }
-    printf("@ready\n");
+    printf("@ready (type help)\n");
     for (;;) {
         if (!fgets(line, sizeof(line), stdin)) {
             clearerr(stdin);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""What the end-to-end tests and the demo share: they drive a QEMU from outside.
+"""What the end-to-end tests and the demo share; it drives QEMU from outside.
 
 wait        deadlines whose errors say what was waited for
 qmp         QMP client: commands, events, HMP lines

@@ -28,7 +28,7 @@ class GuestError(Exception):
 
 @functools.cache
 def image():
-    """Paths of kernel and initramfs, which are built when they are missing."""
+    """Paths by name (kernel, initrd, bzimage), built when they are missing."""
     build = subprocess.run([GUEST / 'build'], check=False, text=True,
                            stdout=subprocess.PIPE)
     if build.returncode:
@@ -44,11 +44,12 @@ class LinuxGuest(Qemu):
                 guest with these properties, '' for the defaults.
     @accel      accelerator; the best usable one if not given
     @cpus       number of vCPUs
+    @kernel     'kernel', or 'bzimage' for one that places itself at random
     Others as in Qemu.
     """
 
     def __init__(self, *args, encrypted=None, accel=None, cpus=1,
-                 ram_mib=128, program=None):
+                 kernel='kernel', ram_mib=128, program=None):
         machine, arguments = 'q35', []
         if encrypted is not None:
             machine += ',confidential-guest-support=cg0'
@@ -58,7 +59,7 @@ class LinuxGuest(Qemu):
         files = image()
         super().__init__(
             '-accel', accel or accelerator(program)[0], '-smp', str(cpus),
-            '-kernel', files['kernel'], '-initrd', files['initrd'],
+            '-kernel', files[kernel], '-initrd', files['initrd'],
             '-append', KERNEL_ARGUMENTS, '-device', 'vmcoreinfo',
             *arguments, *args, ram_mib=ram_mib, machine=machine,
             program=program)
@@ -169,18 +170,18 @@ def _boots_with_kvm(program):
 
 def _kvm_problem(program):
     """_boots_with_kvm(), remembered until the machine is booted again."""
-    host = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
-    stamp = f'{host} {program} {os.stat(program).st_mtime_ns}'
+    stamp = Path('/proc/sys/kernel/random/boot_id').read_text().strip()
     path = Path(image()['initrd']).parent / 'kvm'
     if path.exists():
         known, _, problem = path.read_text().partition('\n')
         if known == stamp:
             return problem or None
-    print('trying a Linux guest on /dev/kvm', flush=True)
+    print(f'Trying a Linux guest on /dev/kvm, {KVM_BOOT_SECONDS} s at most',
+          flush=True)
     try:
         problem = _boots_with_kvm(program)
     except ConnectionError as e:
-        problem = str(e).splitlines()[0]
+        return str(e).splitlines()[0]
     path.write_text(f'{stamp}\n{problem or ""}')
     return problem
 

@@ -3,7 +3,6 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -58,7 +57,9 @@ class Qemu:
     def __init__(self, *args, ram_mib=128, machine='q35', program=None):
         self.program = program or binary()
         self.ram_size = ram_mib * MIB
-        self.folder = Path(tempfile.mkdtemp(prefix='qemu-memory-debug-'))
+        self._folder = tempfile.TemporaryDirectory(
+            prefix='qemu-memory-debug-', ignore_cleanup_errors=True)
+        self.folder = Path(self._folder.name)
         self.gdb_socket = self.folder / 'gdb'
         self.qmp = self.console = self.process = None
         self._log = self.folder / 'log'
@@ -67,7 +68,8 @@ class Qemu:
             self.program, '-nodefaults', '-no-user-config',
             '-display', 'none', '-run-with', 'exit-with-parent=on',
             '-machine', machine + ',memory-backend=ram0',
-            '-object', f'memory-backend-memfd,id=ram0,size={ram_mib}M,share=on',
+            '-object',
+            f'memory-backend-memfd,id=ram0,size={ram_mib}M,share=on',
             '-m', f'{ram_mib}M',
             '-serial', f'unix:{self.folder}/serial',
             '-qmp', f'unix:{self.folder}/qmp',
@@ -86,8 +88,8 @@ class Qemu:
         return self
 
     def __exit__(self, kind, value, traceback):
-        if kind and self.log():
-            print(f'QEMU said:\n{self.log()}', file=sys.stderr)
+        if kind and issubclass(kind, Exception) and self.log():
+            print(f'QEMU said: {self.log()}', file=sys.stderr)
         self._end()
 
     def _start(self):
@@ -99,7 +101,12 @@ class Qemu:
                 stderr=subprocess.STDOUT, start_new_session=True)
         alive = self._check_alive
         self.console = Console(accept(serial, 'the serial console', alive))
-        self.qmp = QMP(accept(qmp, 'QMP', alive))
+        try:
+            self.qmp = QMP(accept(qmp, 'QMP', alive))
+        except ConnectionError:
+            self.process.wait(10)
+            alive()     # says why QEMU ended
+            raise
 
     def _check_alive(self):
         """Raise ConnectionError with QEMU's own words when it has ended."""
@@ -122,7 +129,7 @@ class Qemu:
         if self._memory is not None:
             os.close(self._memory)
             self._memory = None
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._folder.cleanup()
 
     def log(self):
         """What QEMU printed."""

@@ -21,7 +21,7 @@ class Deadline:
         return max(0.0, self._end - time.monotonic())
 
     def check(self, what):
-        """Raise Timeout when the time is over; @what completes "waited for"."""
+        """Raise Timeout if the time is over; @what completes "waited for"."""
         if not self.left():
             raise Timeout(f'waited {self.seconds:g} s for {what}')
 
@@ -84,3 +84,5 @@ def receive(sock, deadline, what, size=65536):
         return sock.recv(size)
     except socket.timeout:
         raise Timeout(f'waited {deadline.seconds:g} s for {what}') from None
+    except ConnectionResetError:
+        return b''
