@@ -13,7 +13,8 @@
 
 #include "standin.h"
 
-#define VCPU_MMAP_SIZE (3 * PAGE)
+#define VCPU_MMAP_SIZE  (3 * PAGE)
+#define MCE_CAP         0x1000100       /* MCG_CTL_P, MCG_SER_P */
 
 /* State that is only stored: what SET wrote, GET reads. */
 struct vcpu_state {
@@ -23,6 +24,7 @@ struct vcpu_state {
     struct kvm_lapic_state lapic;
     struct kvm_mp_state mp_state;
     struct kvm_vcpu_events events;
+    struct kvm_cpuid2 *cpuid;
 };
 static struct vcpu_state *states[MAX_VCPUS];
 
@@ -170,7 +172,7 @@ static long system_call(unsigned long request, void *arg)
     case KVM_GET_MSR_INDEX_LIST:
         return msr_list(arg);
     case KVM_X86_GET_MCE_CAP_SUPPORTED:
-        *(uint64_t *)arg = 32;
+        *(uint64_t *)arg = MCE_CAP | 32;
         return 0;
     default:
         return unknown("system", request);
@@ -281,6 +283,28 @@ static long get_msrs(struct kvm_msrs *msrs)
     return msrs->nmsrs;
 }
 
+static size_t cpuid_size(const struct kvm_cpuid2 *cpuid)
+{
+    return sizeof(*cpuid) + cpuid->nent * sizeof(cpuid->entries[0]);
+}
+
+static long set_cpuid(struct vcpu_state *s, const struct kvm_cpuid2 *cpuid)
+{
+    free(s->cpuid);
+    s->cpuid = memcpy(malloc(cpuid_size(cpuid)), cpuid, cpuid_size(cpuid));
+    return 0;
+}
+
+static long get_cpuid(const struct vcpu_state *s, struct kvm_cpuid2 *cpuid)
+{
+    if (!s->cpuid || cpuid->nent < s->cpuid->nent) {
+        cpuid->nent = s->cpuid ? s->cpuid->nent : 0;
+        return -E2BIG;
+    }
+    memcpy(cpuid, s->cpuid, cpuid_size(s->cpuid));
+    return 0;
+}
+
 static long vcpu_call(struct vcpu_state *s, unsigned long request, void *arg)
 {
     void *state = stored(s, _IOC_NR(request));
@@ -291,6 +315,11 @@ static long vcpu_call(struct vcpu_state *s, unsigned long request, void *arg)
     case KVM_SET_MSRS:
         return ((struct kvm_msrs *)arg)->nmsrs;
     case KVM_SET_CPUID2:
+        return set_cpuid(s, arg);
+    case KVM_GET_CPUID2:
+        return get_cpuid(s, arg);
+    case KVM_GET_STATS_FD:
+        return -ENOTTY;         /* as KVM_CAP_BINARY_STATS_FD says */
     case KVM_SET_SIGNAL_MASK:
     case KVM_X86_SETUP_MCE:
     case KVM_TPR_ACCESS_REPORTING:

@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The payload guest as SEV, SEV-ES, SNP or TDX guest under the KVM stand-in.
+
+See tests/kvm-stand-in/README.md for what the stand-in models and
+tests/payload/payload.S for what the guest does.
+"""
+
+import os
+import re
+import subprocess
+from collections import namedtuple
+from pathlib import Path
+
+from payload.build import build, default_bit
+
+from .qemu import ROOT, Qemu
+
+KINDS = ('sev', 'sev-es', 'snp', 'tdx')
+BUILD = ROOT / 'build' / 'tests' / 'stand-in'
+
+# SEV: bit 0 forbids debugging, bit 2 is ES; SNP: bit 19 allows it.
+POLICY = {('sev', True): 0x0, ('sev', False): 0x1,
+          ('sev-es', True): 0x4, ('sev-es', False): 0x5,
+          ('snp', True): 0xb0000, ('snp', False): 0x30000}
+
+Call = namedtuple('Call', 'name details ret error')
+
+
+def library(name='kvm-stand-in.so'):
+    """Path of the stand-in, built where it is missing or old."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    target = BUILD / name
+    subprocess.run(['make', '-s', '-C', ROOT / 'tests' / 'kvm-stand-in',
+                    f'OUT={BUILD}', target], check=True)
+    return target
+
+
+def has_kvm():
+    """Is there a /dev/kvm for the guest to run on?"""
+    return os.access('/dev/kvm', os.R_OK | os.W_OK)
+
+
+def confidential_object(kind, debug, bit):
+    """The -object of a guest whose policy allows debugging, or not.
+
+    TDX's attribute is not set here: stock QEMU has no way to.
+    """
+    if kind == 'tdx':
+        return 'tdx-guest,id=cg0'
+    name = 'sev-snp-guest' if kind == 'snp' else 'sev-guest'
+    return (f'{name},id=cg0,sev-device=/dev/null,cbitpos={bit},'
+            f'reduced-phys-bits=1,policy={POLICY[kind, debug]:#x}')
+
+
+def parse_log(text):
+    """Lines of a stand-in log as Calls; lines that are no ioctl left out."""
+    calls = []
+    for line in text.splitlines():
+        match = re.match(r'\d+ (\w+) (.*?) ?ret=(-?\d+)(?: errno=(\w+))?$',
+                         line)
+        if match:
+            name, details, ret, error = match.groups()
+            pairs = dict(word.partition('=')[::2] for word in details.split())
+            calls.append(Call(name, pairs, int(ret), error))
+    return calls
+
+
+class StandIn(Qemu):
+    """The payload guest of @kind; a context manager like Qemu.
+
+    @scripted     no /dev/kvm: the stand-in walks the payload's trace
+    @debug        whether SEV's or SNP's policy allows debugging
+    @confidential value of -object instead of the one that @debug gives
+    @settings     the stand-in's variables: latency_us=50, unified=1 ...
+    """
+
+    def __init__(self, kind, scripted=False, debug=True, confidential=None,
+                 cpus=1, ram_mib=64, args=(), program=None, **settings):
+        bit = settings.get('cbit', default_bit(kind))
+        self.kind = kind
+        self.payload = build(kind, str(BUILD), bit)
+        accel = 'kvm,device=/dev/null' if scripted else 'kvm'
+        super().__init__(
+            '-accel', accel, '-cpu', 'host,check=off' if kind == 'tdx'
+            else 'max,check=off', '-smp', str(cpus),
+            '-object', confidential or confidential_object(kind, debug, bit),
+            '-bios', self.payload.image, '-vga', 'none', *args,
+            ram_mib=ram_mib, program=program,
+            machine='q35,confidential-guest-support=cg0')
+        settings['log'] = self.folder / 'stand-in'
+        if scripted:
+            settings['script'] = self.payload.script
+        variables = [f'STANDIN_{name.upper()}={value}'
+                     for name, value in settings.items()]
+        self.command = ['env', *variables, f'LD_PRELOAD={library()}',
+                        *self.command]
+
+    def wait_running(self, seconds=30):
+        """Wait until the guest has written its memory and loops in tick()."""
+        self.console.expect('payload: running', 'the guest to run', seconds)
+
+    def stand_in_log(self):
+        """The stand-in's log as text."""
+        path = Path(self.folder / 'stand-in')
+        return path.read_text() if path.exists() else ''
+
+    def calls(self, *names):
+        """The logged ioctls, or those of @names."""
+        return [call for call in parse_log(self.stand_in_log())
+                if not names or call.name in names]
+
+    def violations(self):
+        """What strict mode found: calls that old kernels get wrong."""
+        return re.findall(r'^\d+ VIOLATION (.*)$', self.stand_in_log(),
+                          re.MULTILINE)
