@@ -141,6 +141,7 @@ struct vcpu {
     pthread_t thread;
     bool running;               /* inside the kernel's KVM_RUN */
     bool ran;
+    uint32_t debug_control;     /* of KVM_SET_GUEST_DEBUG */
     bool mmio_pending;          /* access to redo after a MEMORY_FAULT */
     struct kvm_run saved;       /* its exit */
 };

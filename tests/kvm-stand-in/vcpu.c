@@ -167,6 +167,35 @@ static bool hypercall_exit(struct vcpu *cpu)
     return false;
 }
 
+/*
+ * A KVM without hardware below may emulate the guest's kernel, and its
+ * emulator does not know int3: make it the exit that hardware would give.
+ */
+static void emulation_exit(struct vcpu *cpu)
+{
+    struct kvm_run *run = cpu->run;
+    struct kvm_regs regs;
+
+    if (run->internal.suberror != KVM_INTERNAL_ERROR_EMULATION ||
+        !(run->emulation_failure.flags &
+          KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES) ||
+        run->emulation_failure.insn_bytes[0] != 0xcc ||
+        !(cpu->debug_control & KVM_GUESTDBG_USE_SW_BP) ||
+        kernel_ioctl(cpu->fd, KVM_GET_REGS, &regs) < 0) {
+        return;
+    }
+    run->exit_reason = KVM_EXIT_DEBUG;
+    memset(&run->debug, 0, sizeof(run->debug));
+    run->debug.arch.exception = BP_VECTOR;
+    run->debug.arch.pc = regs.rip;
+}
+
+static void log_debug_exit(const struct vcpu *cpu)
+{
+    log_event("exit DEBUG vcpu=%u exception=%u pc=0x%llx", cpu->index,
+              cpu->run->debug.arch.exception, cpu->run->debug.arch.pc);
+}
+
 /* payload.S asks for a conversion through a port: make it the hypercall's */
 static bool io_exit(struct vcpu *cpu)
 {
@@ -189,11 +218,11 @@ static bool io_exit(struct vcpu *cpu)
 
 static bool run_exit(struct vcpu *cpu, long *ret)
 {
-    if (vm.kind == GUEST_PLAIN) {
-        return true;
+    if (!*ret && cpu->run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
+        emulation_exit(cpu);
     }
     slot_sync();
-    if (*ret < 0) {
+    if (*ret < 0 || vm.kind == GUEST_PLAIN) {
         return true;
     }
     switch (cpu->run->exit_reason) {
@@ -204,8 +233,7 @@ static bool run_exit(struct vcpu *cpu, long *ret)
     case KVM_EXIT_IO:
         return io_exit(cpu);
     case KVM_EXIT_DEBUG:
-        log_event("exit DEBUG vcpu=%u exception=%u pc=0x%llx", cpu->index,
-                  cpu->run->debug.arch.exception, cpu->run->debug.arch.pc);
+        log_debug_exit(cpu);
         return true;
     default:
         return true;
@@ -295,9 +323,10 @@ static long locked_vcpu_ioctl(struct vcpu *cpu, unsigned long request,
         cpuid_adjust(arg);
     }
     ret = kernel_ioctl(cpu->fd, request, arg);
-    if (request == KVM_SET_GUEST_DEBUG) {
+    if (request == KVM_SET_GUEST_DEBUG && !ret) {
+        cpu->debug_control = ((struct kvm_guest_debug *)arg)->control;
         log_call(name, ret, "vcpu=%u control=0x%x", cpu->index,
-                 ((struct kvm_guest_debug *)arg)->control);
+                 cpu->debug_control);
     }
     return ret;
 }
