@@ -21,6 +21,7 @@ class Guest:
 
     kind = None
     scripted = None
+    flips = 0
 
     @classmethod
     def setUpClass(cls):
@@ -77,6 +78,39 @@ class Guest:
         self.guest.console.expect('shared-mailbox 0000000034343434',
                                   'the guest to see the shared write')
         self.assertNotIn('12121212', self.guest.console.log)
+
+    def flip(self, silently=False):
+        """Make the guest convert a page; the number of conversions so far."""
+        page = self.map['SHARED_PAGE']
+        self.raw_write(page + self.map['FLIP_SILENTLY'], int(silently))
+        type(self).flips += 1
+        self.raw_write(page + self.map['FLIPS_WANTED'], self.flips)
+        self.guest.cont()
+        self.guest.console.expect('flips %016x' % self.flips,
+                                  'the guest to convert a page')
+        return self.flips
+
+    def check_flips(self, silently):
+        """To shared and back: QEMU's memory has the text, then has it not."""
+        page = self.map['FLIP_PAGE']
+        text = text_lines(b'SHR', page, page + PAGE)
+        for _ in range(2):
+            self.flip(silently)
+            self.assertEqual(doors.pmemsave(self.guest, page, PAGE), text)
+            self.flip(silently)
+            raw = doors.pmemsave(self.guest, page, PAGE)
+            self.assertNotEqual(raw, text)
+            self.assertNotIn(b'PRV', raw)
+
+    def test_page_becomes_shared_and_private_again(self):
+        self.check_flips(silently=False)
+
+    def test_page_is_converted_by_the_access_itself(self):
+        if self.scripted:
+            self.skipTest('the script makes no accesses of its own')
+        self.check_flips(silently=True)
+        faults = 'exit MEMORY_FAULT' in self.guest.stand_in_log()
+        self.assertEqual(faults, self.kind in ('snp', 'tdx'))
 
     def test_ciphertext_follows_the_guest(self):
         if self.kind in ('snp', 'tdx'):

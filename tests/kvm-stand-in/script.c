@@ -14,11 +14,14 @@
 #define COM1            0x3f8
 #define DR6_FIXED       0xffff0ff0
 #define DR6_BS          (1 << 14)
+#define TAG_PRIVATE     0x20565250      /* "PRV " */
+#define TAG_SHARED      0x20524853      /* "SHR " */
+#define PTE_LEAF        0x63            /* present, writable, A, D */
 #define VCPU_MMAP_DATA  PAGE            /* where kvm_run's I/O data lies */
 
 struct position {
     unsigned step;
-    bool resumed;               /* the step's exit was taken: finish it */
+    bool halfway;               /* the step's first exit was taken */
 };
 static struct position positions[MAX_VCPUS];
 
@@ -221,9 +224,34 @@ static bool increment(const struct script_step *s, struct kvm_run *run,
     return hit ? exit_debug(run, r, 1, hit) : false;
 }
 
+/* payload.S's flip: the page-table entry, the conversion, then the text */
+static bool flip(const struct script_step *s, struct position *at,
+                 struct kvm_run *run)
+{
+    const uint64_t *a = s->arg;         /* wanted, done, page, pte, masks */
+    uint64_t done = guest_read64(a[1]);
+    bool private = done & 1;
+    uint64_t pte = a[2] | PTE_LEAF | (private ? a[4] : a[5]);
+    char line[80];
+
+    if (!at->halfway && done == guest_read64(a[0])) {
+        return false;
+    }
+    at->halfway = !at->halfway;
+    if (at->halfway) {
+        guest_write(a[3], &pte, sizeof(pte));
+        return exit_convert(run, (uint64_t[]) { a[2], 1, private });
+    }
+    write_text(private ? TAG_PRIVATE : TAG_SHARED, a[2], a[2] + PAGE);
+    done++;
+    guest_write(a[1], &done, sizeof(done));
+    snprintf(line, sizeof(line), "%s%016lx\n", s->text, done);
+    return exit_print(run, line);
+}
+
 /* Returns true when @run holds an exit. */
-static bool execute(const struct script_step *s, struct kvm_run *run,
-                    struct script_regs *r)
+static bool execute(const struct script_step *s, struct position *at,
+                    struct kvm_run *run, struct script_regs *r)
 {
     const uint64_t *a = s->arg;
     bool equal;
@@ -254,6 +282,8 @@ static bool execute(const struct script_step *s, struct kvm_run *run,
         return report(s, run);
     case OP_INC:
         return increment(s, run, r);
+    case OP_FLIP:
+        return flip(s, at, run);
     default:
         return false;
     }
@@ -263,7 +293,6 @@ static void advance(struct position *at, const struct script_program *p)
 {
     struct timespec pause = { .tv_nsec = 1000000 };
 
-    at->resumed = false;
     if (++at->step == p->nr_steps) {
         at->step = p->loop;
         pthread_mutex_unlock(&vm.lock);
@@ -293,7 +322,10 @@ static bool run_step(struct position *at, const struct script_program *p,
     if (s->is_instruction && stop_before(s, run, r)) {
         return true;
     }
-    exits = execute(s, run, r);
+    exits = execute(s, at, run, r);
+    if (at->halfway) {
+        return true;
+    }
     advance(at, p);
     if (!s->is_instruction) {
         return exits;

@@ -258,14 +258,14 @@ struct script_regs *script_regs(unsigned index);
 /* program.c: the trace, parsed; README.md describes the language. */
 enum script_op {
     OP_COPY, OP_TEXT, OP_CONVERT, OP_PUT, OP_OUT, OP_PRINT, OP_CHECK,
-    OP_LONG_MODE, OP_NOP, OP_INC, OP_REPORT,
+    OP_LONG_MODE, OP_NOP, OP_INC, OP_REPORT, OP_FLIP,
 };
 struct script_step {
     enum script_op op;
     bool is_instruction;        /* "at": may be stopped at */
     uint64_t rip;
     uint64_t rip_gpa;
-    uint64_t arg[4];
+    uint64_t arg[6];
     char *text;
     char *otherwise;
 };

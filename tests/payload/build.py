@@ -118,6 +118,8 @@ def script_setup(p):
 def script_loop(p):
     """tick() as a trace: instruction addresses and what they do."""
     s = p.symbols
+    shared = p.map["SHARED_PAGE"]
+    pte = p.phys("pt") + (p.map["FLIP_PAGE"] - p.map["RAM_BASE"]) // 512
 
     def at(virtual, step):
         return "at %#x %#x %s" % (virtual, virtual - p.map["VIRT_OFFSET"],
@@ -131,8 +133,10 @@ def script_loop(p):
         at(s["tick_mailbox"], "report %#x %#x mailbox " %
            (p.phys("mailbox"), p.phys("mailbox_seen"))),
         at(s["tick_shared"], "report %#x %#x shared-mailbox " %
-           (p.map["SHARED_PAGE"] + p.map["SHARED_MAILBOX"],
-            p.phys("shared_seen"))),
+           (shared + p.map["SHARED_MAILBOX"], p.phys("shared_seen"))),
+        at(s["tick_flip"], "flip %#x %#x %#x %#x %#x %#x flips " % (
+            shared + p.map["FLIPS_WANTED"], p.phys("flips_done"),
+            p.map["FLIP_PAGE"], pte, p.private_mask, p.shared_mask)),
         at(s["tick_return"], "nop"),
     ]
 

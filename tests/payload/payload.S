@@ -231,7 +231,8 @@ tick_shared:
     mov     VIRT_OFFSET + SHARED_PAGE + SHARED_MAILBOX, %rbx
     cmp     shared_seen(%rip), %rbx
     jne     report_shared
-    mov     flips(%rip), %rbx
+tick_flip:
+    mov     VIRT_OFFSET + SHARED_PAGE + FLIPS_WANTED, %rbx
     cmp     flips_done(%rip), %rbx
     jne     flip
 tick_return:
@@ -252,13 +253,13 @@ report:
     lea     msg_newline(%rip), %rsi
     jmp     print
 
-/* Convert FLIP_PAGE to the other kind and write its text, flips times. */
+/*
+ * Convert FLIP_PAGE to the other kind and write its text, once for each of
+ * FLIPS_WANTED; with FLIP_SILENTLY set, without saying so first.
+ */
 flip:
-    incq    flips_done(%rip)
-    mov     flips_done(%rip), %rdx
-    not     %rdx
-    and     $1, %edx                    /* odd: shared, even: private */
-    mov     %edx, %ebx
+    mov     flips_done(%rip), %ebx
+    and     $1, %ebx                    /* 1: to private, 0: to shared */
     mov     $PRIVATE_MASK, %rax
     mov     $SHARED_MASK, %rcx
     test    %ebx, %ebx
@@ -266,16 +267,23 @@ flip:
     or      $(FLIP_PAGE + PTE_LEAF), %rax
     mov     %rax, pt + (FLIP_PAGE - RAM_BASE) / 512(%rip)
     invlpg  VIRT_OFFSET + FLIP_PAGE
+    cmpq    $0, VIRT_OFFSET + SHARED_PAGE + FLIP_SILENTLY
+    jne     1f
     mov     $FLIP_PAGE, %edi
     mov     $1, %esi
+    mov     %ebx, %edx
     call    convert
-    mov     $0x20565250, %eax
+1:  mov     $0x20565250, %eax
     mov     $0x20524853, %ecx
     test    %ebx, %ebx
     cmovz   %ecx, %eax
     mov     $FLIP_PAGE, %edi
     mov     $(FLIP_PAGE + 0x1000), %esi
-    jmp     fill_text
+    call    fill_text
+    incq    flips_done(%rip)
+    mov     flips_done(%rip), %rbx
+    lea     msg_flips(%rip), %rsi
+    jmp     report
 
 /* Write "TAG 00123450 ok\n" lines. eax: the tag; edi, esi: first, end GPA. */
 fill_text:
@@ -427,7 +435,7 @@ print_hex:
 /* ---- RAM: data ----------------------------------------------------------- */
 
     .section .ram.data, "aw"
-    .global counter, mailbox, mailbox_seen, shared_seen, flips, flips_done
+    .global counter, mailbox, mailbox_seen, shared_seen, flips_done
     .global aps, ap_counters, banner, pml4, pt
 banner:         .ascii "payload: private data page\n"
     .balign 16
@@ -435,7 +443,6 @@ counter:        .quad 0
 mailbox:        .quad 0
 mailbox_seen:   .quad 0
 shared_seen:    .quad 0
-flips:          .quad 0
 flips_done:     .quad 0
 aps:            .quad 0
 ap_counters:    .fill 8, 8, 0
@@ -448,6 +455,7 @@ msg_fw_cfg_failed: .asciz "payload: FAILED: fw_cfg dma\n"
 msg_running:    .asciz "payload: running\n"
 msg_mailbox:    .asciz "mailbox "
 msg_shared:     .asciz "shared-mailbox "
+msg_flips:      .asciz "flips "
 msg_newline:    .asciz "\n"
 
     .balign 8

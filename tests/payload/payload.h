@@ -41,5 +41,7 @@
 #define FW_CFG_ACCESS   0x000
 #define FW_CFG_BUFFER   0x040
 #define SHARED_MAILBOX  0x100
+#define FLIPS_WANTED    0x108
+#define FLIP_SILENTLY   0x110
 
 #endif
