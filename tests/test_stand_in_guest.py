@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The stand-in itself: an unpatched QEMU runs encrypted guests and sees nothing.
+"""The stand-in itself: unpatched QEMU runs encrypted guests and sees nothing.
 
 These are the negative controls of the tests that read such guests: what stock
 QEMU shows of a page is not what the guest wrote into it.
@@ -136,6 +136,58 @@ def define_guests():
 
 
 define_guests()
+
+class Debugging(unittest.TestCase):
+    """SEV lets the host use debug registers; stock QEMU can, too."""
+
+    def rsp(self, scripted):
+        """A gdbstub connection to a running SEV guest, and its symbols."""
+        if not scripted and not has_kvm():
+            self.skipTest('there is no /dev/kvm')
+        guest = self.enterContext(StandIn(
+            'sev', scripted=scripted, program=binary(base=True)))
+        guest.wait_running()
+        return self.enterContext(doors.RSP(guest.gdb_socket)), \
+            guest.payload.symbols
+
+    @staticmethod
+    def register(rsp, number):
+        """A general-purpose register; 16 is RIP."""
+        data = bytes.fromhex(rsp.ask('g')[:17 * 16])
+        return int.from_bytes(data[number * 8:][:8], 'little')
+
+    def check_stops(self, rsp, symbols):
+        """A hardware breakpoint stops twice, with the counter one higher."""
+        store = symbols['tick_store']
+        counts = []
+        for _ in range(2):
+            rsp.insert_breakpoint(store, kind=1)
+            rsp.cont()
+            rsp.wait_stop()
+            self.assertEqual(self.register(rsp, 16), store)
+            counts.append(self.register(rsp, 0))
+            rsp.remove_breakpoint(store, kind=1)
+            rsp.step()
+            self.assertEqual(self.register(rsp, 16), symbols['tick_mailbox'])
+        return counts
+
+    def test_hardware_breakpoint_and_step_on_kvm(self):
+        rsp, symbols = self.rsp(scripted=False)
+        first, second = self.check_stops(rsp, symbols)
+        self.assertEqual(second, first + 1)
+
+    def test_hardware_breakpoint_and_step_with_the_script(self):
+        rsp, symbols = self.rsp(scripted=True)
+        first, second = self.check_stops(rsp, symbols)
+        self.assertEqual(second, first + 1)
+
+    def test_watchpoint_with_the_script(self):
+        rsp, symbols = self.rsp(scripted=True)
+        rsp.insert_breakpoint(symbols['counter'], kind=2)
+        rsp.cont()
+        self.assertIn(f'watch:{symbols["counter"]:x}', rsp.wait_stop())
+        self.assertEqual(self.register(rsp, 16), symbols['tick_mailbox'])
+
 
 ORDER = {
     'sev': ['KVM_CREATE_VM', 'SEV_PLATFORM_STATUS', 'KVM_SEV_INIT',

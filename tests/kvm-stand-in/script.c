@@ -116,7 +116,7 @@ static void long_mode(struct script_regs *r, uint64_t cr3, uint64_t rsp)
     r->regs.rflags = 2;
 }
 
-/* ---- exits -------------------------------------------------------------------- */
+/* ---- exits ---- */
 
 static bool exit_out(struct kvm_run *run, uint16_t port, const void *data,
                      unsigned size, unsigned count)
@@ -159,9 +159,9 @@ static bool exit_debug(struct kvm_run *run, struct script_regs *r,
     return true;
 }
 
-/* ---- breakpoints ----------------------------------------------------------------- */
+/* ---- breakpoints ---- */
 
-/* The DR6 bit of the enabled register of @type (0: execute) that covers @addr */
+/* The DR6 bit of an enabled register, of code or @data, that covers @addr */
 static uint64_t dr_hit(const struct script_regs *r, uint64_t addr, bool data)
 {
     uint64_t dr7 = r->guest_debug.arch.debugreg[7];
@@ -198,7 +198,7 @@ static bool stop_before(const struct script_step *s, struct kvm_run *run,
     return hit ? exit_debug(run, r, 1, hit) : false;
 }
 
-/* ---- steps ------------------------------------------------------------------------- */
+/* ---- steps ---- */
 
 static bool report(const struct script_step *s, struct kvm_run *run)
 {

@@ -33,7 +33,7 @@ struct script_regs *script_regs(unsigned index)
     return &states[index]->r;
 }
 
-/* ---- the system ------------------------------------------------------------- */
+/* ---- the system ---- */
 
 static long capability(long cap)
 {
@@ -179,7 +179,7 @@ static long system_call(unsigned long request, void *arg)
     }
 }
 
-/* ---- the VM -------------------------------------------------------------------- */
+/* ---- the VM ---- */
 
 static long create_vcpu(void)
 {
@@ -239,7 +239,7 @@ static long vm_call(unsigned long request, void *arg)
     }
 }
 
-/* ---- vCPUs ----------------------------------------------------------------------- */
+/* ---- vCPUs ---- */
 
 static void *stored(struct vcpu_state *s, unsigned nr)
 {

@@ -51,7 +51,8 @@ uint64_t slot_gpa_of_hva(uint64_t hva)
 
     /* The firmware has two: take the one that is not the ISA alias. */
     for (s = vm.slots; s; s = s->next) {
-        if (hva - (uint64_t)s->raw < s->size && (!found || s->gpa > found->gpa)) {
+        if (hva - (uint64_t)s->raw < s->size &&
+            (!found || s->gpa > found->gpa)) {
             found = s;
         }
     }
@@ -224,6 +225,16 @@ static int slot_refresh(struct slot *s)
     return apply(s, want, n);
 }
 
+static struct slot *slot_of_id(uint32_t id)
+{
+    struct slot *s = vm.slots;
+
+    while (s && s->id != id) {
+        s = s->next;
+    }
+    return s;
+}
+
 static void slot_delete(struct slot *s)
 {
     struct slot **link = &vm.slots;
@@ -259,10 +270,8 @@ static struct slot *slot_new(const struct kvm_userspace_memory_region2 *r)
 
 int slot_set(const struct kvm_userspace_memory_region2 *r)
 {
-    struct slot *s;
+    struct slot *s = slot_of_id(r->slot);
 
-    for (s = vm.slots; s && s->id != r->slot; s = s->next) {
-    }
     if (!r->memory_size) {
         if (!s) {
             return -EINVAL;
@@ -280,7 +289,7 @@ int slot_set(const struct kvm_userspace_memory_region2 *r)
     return slot_refresh(s);
 }
 
-/* A page that SEV's guest accesses privately again: what its bytes decrypt to */
+/* A page of SEV that is accessed privately again: what it decrypts to */
 static void make_private(struct slot *s, uint64_t gpa)
 {
     uint8_t *raw = page_raw(s, gpa);
@@ -410,11 +419,9 @@ static void merge_dirty(const struct slot *s, const struct piece *p,
 /* Only what the guest wrote to QEMU's memory; private pages do not migrate. */
 int slot_dirty_log(struct kvm_dirty_log *log)
 {
-    struct slot *s;
+    struct slot *s = slot_of_id(log->slot);
     unsigned i;
 
-    for (s = vm.slots; s && s->id != log->slot; s = s->next) {
-    }
     if (!s || !(s->flags & KVM_MEM_LOG_DIRTY_PAGES)) {
         return -ENOENT;
     }

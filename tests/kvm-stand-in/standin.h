@@ -40,7 +40,7 @@ struct kvm_rw_memory {
 /* How payload.S asks for a page state change; see there. */
 #define CONVERT_PORT                    0x5ec
 
-/* ---- config.c: the environment, read once -------------------------------- */
+/* ---- config.c: the environment, read once ---- */
 
 struct config {
     const char *log_path;
@@ -57,7 +57,7 @@ struct config {
 extern struct config config;
 void config_init(void);
 
-/* ---- log.c (any thread, no lock needed) ----------------------------------- */
+/* ---- log.c (any thread, no lock needed) ---- */
 
 /*
  * One line: sequence number, name, "key=value" pairs from @fmt, ret=@ret.
@@ -70,7 +70,7 @@ void log_event(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Strict mode: log; the process aborts when it ends. Returns config.strict. */
 bool log_violation(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* ---- fault.c: injected errors ----------------------------------------------- */
+/* ---- fault.c: injected errors ---- */
 
 struct fault {
     int err;                    /* errno to answer, 0: none */
@@ -80,7 +80,7 @@ struct fault {
 /* Does a rule fire for this call of @name at @addr, @len? Counts the call. */
 struct fault fault_check(const char *name, uint64_t addr, uint64_t len);
 
-/* ---- cipher.c ------------------------------------------------------------------ */
+/* ---- cipher.c ---- */
 
 /* Real, keyed scrambling of 16-byte blocks; @tweak is the first's address. */
 void cipher_encrypt(uint8_t *dst, const uint8_t *src, size_t len,
@@ -88,7 +88,7 @@ void cipher_encrypt(uint8_t *dst, const uint8_t *src, size_t len,
 void cipher_decrypt(uint8_t *dst, const uint8_t *src, size_t len,
                     uint64_t tweak);
 
-/* ---- the VM ------------------------------------------------------------------------ */
+/* ---- the VM ---- */
 
 enum guest_kind { GUEST_PLAIN, GUEST_SEV, GUEST_SEV_ES, GUEST_SNP, GUEST_TDX };
 
@@ -181,7 +181,7 @@ static inline bool kind_has_memfd(void)
 /* Does the guest's policy let the host read its memory? */
 bool policy_allows_debug(void);
 
-/* ---- entry.c ------------------------------------------------------------------------ */
+/* ---- entry.c ---- */
 
 /* The kernel below: the real one, or scripted.c. No lock needed. */
 long kernel_ioctl(int fd, unsigned long request, void *arg);
@@ -191,7 +191,7 @@ int user_read(void *dst, uint64_t src, size_t len);
 int user_write(uint64_t dst, const void *src, size_t len);
 bool user_mapped(uint64_t addr, size_t len);
 
-/* ---- ram.c: private memory ------------------------------------------------------------ */
+/* ---- ram.c: private memory ---- */
 
 struct ram *ram_at_hva(uint64_t hva);
 int ram_register(uint64_t hva, uint64_t size);          /* REG_REGION */
@@ -201,7 +201,7 @@ struct ram *ram_of_memfd(int fd);
 /* Is the page at @offset there yet (has the guest touched or accepted it)? */
 bool ram_page_present(const struct ram *ram, uint64_t offset);
 
-/* ---- slots.c ---------------------------------------------------------------------------- */
+/* ---- slots.c ---- */
 
 struct slot *slot_at(uint64_t gpa);
 /* The guest-physical address of QEMU's address @hva, or -1. */
@@ -218,7 +218,7 @@ int slot_dirty_log(struct kvm_dirty_log *log);
 /* Private memory at @gpa was written by us: SEV updates the ciphertext. */
 void slot_private_written(uint64_t gpa, uint64_t len);
 
-/* ---- the interfaces that QEMU calls ------------------------------------------------- */
+/* ---- the interfaces that QEMU calls ---- */
 
 long vm_ioctl(unsigned long request, void *arg);                /* vm.c */
 long system_ioctl(int fd, unsigned long request, void *arg);    /* vm.c */
@@ -236,12 +236,12 @@ long tdx_vcpu_command(struct kvm_tdx_cmd *cmd);
 long unified_ioctl(unsigned long request, void *arg);           /* unified.c */
 void debug_latency(void);                                       /* dbg.c */
 
-/* ---- cpuid.c: what QEMU executes directly -------------------------------------------- */
+/* ---- cpuid.c: what QEMU executes directly ---- */
 
 void cpuid_hook_install(void);
 void cpuid_adjust(struct kvm_cpuid2 *cpuid);
 
-/* ---- a kernel and a guest without /dev/kvm --------------------------------- */
+/* ---- a kernel and a guest without /dev/kvm ---- */
 
 /* scripted.c: a KVM that has no hardware below it. No lock needed. */
 long scripted_ioctl(int fd, unsigned long request, void *arg);

@@ -16,7 +16,8 @@
 
 static uint64_t supported_attributes(void)
 {
-    return ATTR_SEPT_VE_DISABLE | ATTR_PKS | (config.tdx_debug ? ATTR_DEBUG : 0);
+    return ATTR_SEPT_VE_DISABLE | ATTR_PKS |
+           (config.tdx_debug ? ATTR_DEBUG : 0);
 }
 
 static struct kvm_cpuid2 *cpuid_alloc(void)

@@ -8,7 +8,7 @@
 
 #include "standin.h"
 
-/* ---- entering and leaving -------------------------------------------------- */
+/* ---- entering and leaving ---- */
 
 static bool any_running(void)
 {
@@ -62,7 +62,7 @@ void vm_thaw(void)
     pthread_cond_broadcast(&vm.changed);
 }
 
-/* ---- memory accesses that the kernel below could not make ------------------- */
+/* ---- memory accesses that the kernel below could not make ---- */
 
 static bool is_shared_access(uint64_t gpa)
 {
@@ -155,9 +155,10 @@ static bool hypercall_exit(struct vcpu *cpu)
 {
     struct kvm_run *run = cpu->run;
 
-    log_event("exit HYPERCALL vcpu=%u nr=%llu gpa=0x%llx pages=%llu attr=0x%llx",
-              cpu->index, run->hypercall.nr, run->hypercall.args[0],
-              run->hypercall.args[1], run->hypercall.args[2]);
+    log_event("exit HYPERCALL vcpu=%u nr=%llu gpa=0x%llx pages=%llu "
+              "attr=0x%llx", cpu->index, run->hypercall.nr,
+              run->hypercall.args[0], run->hypercall.args[1],
+              run->hypercall.args[2]);
     if (!kind_is_sev()) {
         return true;
     }
@@ -274,7 +275,7 @@ static long vcpu_run(struct vcpu *cpu)
     return ret;
 }
 
-/* ---- registers ------------------------------------------------------------------- */
+/* ---- registers ---- */
 
 static const struct {
     unsigned long request;

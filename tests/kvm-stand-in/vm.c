@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* System and VM ioctls: what the kernel below lacks, and what it must not see. */
+/* System and VM ioctls: what the kernel below lacks or must not see. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>

@@ -145,7 +145,8 @@ struct guest sev_guest(uint64_t policy)
     return g;
 }
 
-long set_shared(const struct guest *g, uint64_t gpa, uint64_t size, bool shared)
+long set_shared(const struct guest *g, uint64_t gpa, uint64_t size,
+                bool shared)
 {
     struct kvm_memory_attributes a = {
         .address = gpa, .size = size,

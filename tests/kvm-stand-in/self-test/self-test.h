@@ -41,7 +41,8 @@ struct guest tdx_guest(uint64_t attributes);
 /* What launch put into byte @i of page 0. */
 uint8_t launched_byte(unsigned i);
 bool is_launched_text(const uint8_t *data, unsigned offset, size_t len);
-long set_shared(const struct guest *g, uint64_t gpa, uint64_t size, bool shared);
+long set_shared(const struct guest *g, uint64_t gpa, uint64_t size,
+                bool shared);
 
 /* Both return the result; *fw is kvm_sev_cmd.error. */
 long sev_dbg(const struct guest *g, bool decrypt, const void *src, void *dst,
