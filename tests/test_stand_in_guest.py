@@ -137,6 +137,30 @@ def define_guests():
 
 define_guests()
 
+class Flash(unittest.TestCase):
+    """Firmware in pflash instead of -bios memory."""
+
+    def check_flash(self, kind, scripted):
+        """The guest runs from it, and QEMU has its ciphertext."""
+        guest = self.enterContext(StandIn(
+            kind, scripted=scripted, pflash=True, program=binary(base=True)))
+        guest.wait_running()
+        m = guest.payload.map
+        with open(guest.payload.image, 'rb') as image:
+            start = image.read(PAGE)
+        raw = doors.pmemsave(guest, m['ROM_BASE'], PAGE)
+        self.assertNotEqual(raw, start)
+        self.assertNotIn(bytes(16), raw)
+
+    def test_flash_is_encrypted_on_kvm(self):
+        if not has_kvm():
+            self.skipTest('there is no /dev/kvm')
+        self.check_flash('sev', scripted=False)
+
+    def test_flash_is_encrypted_with_the_script(self):
+        self.check_flash('sev-es', scripted=True)
+
+
 class Debugging(unittest.TestCase):
     """SEV lets the host use debug registers; stock QEMU can, too."""
 

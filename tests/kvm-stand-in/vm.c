@@ -68,6 +68,9 @@ static long check_extension(int fd, void *arg)
 {
     int own = own_capability((long)arg);
 
+    if ((long)arg == KVM_CAP_ENCRYPT_MEMORY_DEBUG) {
+        log_call("KVM_CHECK_EXTENSION", own, "cap=ENCRYPT_MEMORY_DEBUG");
+    }
     return own >= 0 ? own : kernel_ioctl(fd, KVM_CHECK_EXTENSION, arg);
 }
 

@@ -71,21 +71,25 @@ class StandIn(Qemu):
     @scripted     no /dev/kvm: the stand-in walks the payload's trace
     @debug        whether SEV's or SNP's policy allows debugging
     @confidential value of -object instead of the one that @debug gives
+    @pflash       SEV, SEV-ES: the payload is in flash, not in -bios memory
     @settings     the stand-in's variables: latency_us=50, unified=1 ...
     """
 
     def __init__(self, kind, scripted=False, debug=True, confidential=None,
-                 cpus=1, ram_mib=64, args=(), program=None, **settings):
+                 cpus=1, ram_mib=64, pflash=False, args=(), program=None,
+                 **settings):
         bit = settings.get('cbit', default_bit(kind))
         self.kind = kind
         self.payload = build(kind, str(BUILD), bit)
-        accel = 'kvm,device=/dev/null' if scripted else 'kvm'
+        image = self.payload.image
+        firmware = ['-drive', 'if=pflash,format=raw,readonly=on,file=' + image
+                    ] if pflash else ['-bios', image]
         super().__init__(
-            '-accel', accel, '-cpu', 'host,check=off' if kind == 'tdx'
-            else 'max,check=off', '-smp', str(cpus),
+            '-accel', 'kvm,device=/dev/null' if scripted else 'kvm',
+            '-cpu', ('host' if kind == 'tdx' else 'max') + ',check=off',
+            '-smp', str(cpus), '-vga', 'none', *firmware,
             '-object', confidential or confidential_object(kind, debug, bit),
-            '-bios', self.payload.image, '-vga', 'none', *args,
-            ram_mib=ram_mib, program=program,
+            *args, ram_mib=ram_mib, program=program,
             machine='q35,confidential-guest-support=cg0')
         settings['log'] = self.folder / 'stand-in'
         if scripted:
