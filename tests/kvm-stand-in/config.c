@@ -51,5 +51,7 @@ void config_init(void)
     config.strict = env_word("STANDIN_STRICT", "0", "1", false);
     config.unified = env_word("STANDIN_UNIFIED", "0", "1", false);
     config.old_kernel = env_word("STANDIN_KERNEL_BUGS", "fixed", "old", true);
+    config.announced = env_word("STANDIN_SHARING", "access", "announced",
+                                false);
     config.tdx_debug = env_word("STANDIN_TDX_DEBUG", "0", "1", false);
 }

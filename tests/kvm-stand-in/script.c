@@ -11,7 +11,6 @@
 
 #include "standin.h"
 
-#define COM1            0x3f8
 #define DR6_FIXED       0xffff0ff0
 #define DR6_BS          (1 << 14)
 #define TAG_PRIVATE     0x20565250      /* "PRV " */

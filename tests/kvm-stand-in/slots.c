@@ -25,12 +25,16 @@
 static uint8_t id_used[MAX_PIECES];
 
 /*
- * Code that runs without paging, or from the firmware, accesses private memory
- * but puts no C-bit on the bus that the kernel below could see.
+ * Without paging, and for page tables and instructions, hardware makes private
+ * accesses though there is no C-bit; the kernel below sees just that. So memory
+ * that starts a vCPU is private with and without the bit. Linux's decompressor
+ * has such a page table elsewhere: with STANDIN_SHARING=announced all memory is
+ * like that until a hypercall says that it is shared.
  */
-static bool boot_region(uint64_t gpa)
+static bool c0_is_private(uint64_t gpa)
 {
-    return gpa < 0x100000 || (gpa >= 0xff000000 && gpa <= 0xffffffff);
+    return gpa < 0x100000 || (gpa >= 0xff000000 && gpa <= 0xffffffff) ||
+           (config.announced && kind_is_sev());
 }
 
 struct slot *slot_at(uint64_t gpa)
@@ -86,7 +90,7 @@ static struct piece target(const struct slot *s, uint64_t gpa, bool bit)
     struct piece priv = { .priv = true, .flags = s->flags & KVM_MEM_READONLY };
     bool shared = page_is_shared(s, gpa);
     bool want_private = vm.kind == GUEST_TDX ? !bit
-                                             : bit || boot_region(gpa);
+                                             : bit || c0_is_private(gpa);
 
     if (!s->ram) {
         return !bit || vm.kind == GUEST_TDX ? raw : (struct piece) { };

@@ -37,6 +37,9 @@ struct kvm_rw_memory {
 #define KVM_HC_MAP_GPA_RANGE            12
 #define KVM_MAP_GPA_RANGE_ENCRYPTED     (1 << 4)
 
+#define COM1                            0x3f8
+#define PCI_CONFIG                      0xcf8
+
 /* How payload.S asks for a page state change; see there. */
 #define CONVERT_PORT                    0x5ec
 
@@ -52,6 +55,7 @@ struct config {
     bool strict;                /* fail callers that rely on new kernels */
     bool unified;               /* the kernel has the provisional ioctls */
     bool old_kernel;            /* the DBG commands have their old bugs */
+    bool announced;             /* SEV: pages are shared by hypercall only */
     bool tdx_debug;             /* KVM reports ATTRIBUTES.DEBUG as supported */
 };
 extern struct config config;

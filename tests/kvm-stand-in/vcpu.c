@@ -8,6 +8,9 @@
 
 #include "standin.h"
 
+#define MSR_AMD64_SEV   0xc0010131
+#define SEV_ACTIVE      1
+
 /* ---- entering and leaving ---- */
 
 static bool any_running(void)
@@ -150,7 +153,20 @@ static void finish_fault(struct vcpu *cpu)
     }
 }
 
-/* A plain SEV guest may announce its shared pages; QEMU does not ask for it. */
+/*
+ * A plain SEV guest may announce how it uses pages; QEMU does not ask for it.
+ * The announcement has no effect on the memory. Taking pages that it will share
+ * for shared saves an exit for each; the others wait for the first access.
+ */
+static long announcement(const struct kvm_run *run)
+{
+    if (run->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED) {
+        return 0;
+    }
+    return slot_convert(run->hypercall.args[0],
+                        run->hypercall.args[1] * PAGE, true);
+}
+
 static bool hypercall_exit(struct vcpu *cpu)
 {
     struct kvm_run *run = cpu->run;
@@ -162,9 +178,7 @@ static bool hypercall_exit(struct vcpu *cpu)
     if (!kind_is_sev()) {
         return true;
     }
-    run->hypercall.ret =
-        slot_convert(run->hypercall.args[0], run->hypercall.args[1] * PAGE,
-                     !(run->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED));
+    run->hypercall.ret = announcement(run);
     return false;
 }
 
@@ -189,6 +203,20 @@ static void emulation_exit(struct vcpu *cpu)
     memset(&run->debug, 0, sizeof(run->debug));
     run->debug.arch.exception = BP_VECTOR;
     run->debug.arch.pc = regs.rip;
+}
+
+/* An MSR that the kernel below does not know: only what tells SEV is there. */
+static bool msr_exit(struct vcpu *cpu)
+{
+    struct kvm_run *run = cpu->run;
+
+    if (run->msr.reason != KVM_MSR_EXIT_REASON_UNKNOWN) {
+        return true;
+    }
+    run->msr.error = run->exit_reason == KVM_EXIT_X86_WRMSR ||
+                     run->msr.index != MSR_AMD64_SEV;
+    run->msr.data = SEV_ACTIVE;
+    return false;
 }
 
 static void log_debug_exit(const struct vcpu *cpu)
@@ -217,12 +245,32 @@ static bool io_exit(struct vcpu *cpu)
     return hypercall_exit(cpu);
 }
 
+/*
+ * Might QEMU look at guest memory after this exit? Reads start no DMA, nor do
+ * the serial port and PCI configuration, which most exits are about.
+ */
+static bool may_show_memory(const struct vcpu *cpu, long ret)
+{
+    const struct kvm_run *run = cpu->run;
+
+    if (!ret && run->exit_reason == KVM_EXIT_MMIO) {
+        return run->mmio.is_write;
+    }
+    if (!ret && run->exit_reason == KVM_EXIT_IO) {
+        return run->io.direction == KVM_EXIT_IO_OUT &&
+               (run->io.port & ~7) != COM1 && (run->io.port & ~7) != PCI_CONFIG;
+    }
+    return true;
+}
+
 static bool run_exit(struct vcpu *cpu, long *ret)
 {
     if (!*ret && cpu->run->exit_reason == KVM_EXIT_INTERNAL_ERROR) {
         emulation_exit(cpu);
     }
-    slot_sync();
+    if (may_show_memory(cpu, *ret)) {
+        slot_sync();
+    }
     if (*ret < 0 || vm.kind == GUEST_PLAIN) {
         return true;
     }
@@ -233,6 +281,9 @@ static bool run_exit(struct vcpu *cpu, long *ret)
         return hypercall_exit(cpu);
     case KVM_EXIT_IO:
         return io_exit(cpu);
+    case KVM_EXIT_X86_RDMSR:
+    case KVM_EXIT_X86_WRMSR:
+        return msr_exit(cpu);
     case KVM_EXIT_DEBUG:
         log_debug_exit(cpu);
         return true;

@@ -156,14 +156,17 @@ static long create_vcpu(void *arg)
     return ret;
 }
 
-static long enable_cap(struct kvm_enable_cap *cap)
+static long enable_cap(const struct kvm_enable_cap *cap)
 {
-    long ret;
+    struct kvm_enable_cap below = *cap;
+    long ret = 0;
 
-    if (cap->cap == KVM_CAP_X86_APIC_BUS_CYCLES_NS) {
-        ret = 0;
-    } else {
-        ret = kernel_ioctl(vm.fd, KVM_ENABLE_CAP, cap);
+    if (cap->cap == KVM_CAP_X86_USER_SPACE_MSR && kind_is_sev()) {
+        /* For MSR_AMD64_SEV, which the kernel below does not know. */
+        below.args[0] |= KVM_MSR_EXIT_REASON_UNKNOWN;
+    }
+    if (cap->cap != KVM_CAP_X86_APIC_BUS_CYCLES_NS) {
+        ret = kernel_ioctl(vm.fd, KVM_ENABLE_CAP, &below);
     }
     if (cap->cap == KVM_CAP_EXIT_HYPERCALL) {
         log_call("KVM_ENABLE_CAP", ret, "cap=EXIT_HYPERCALL mask=0x%llx",

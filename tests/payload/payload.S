@@ -18,21 +18,8 @@
  */
 #include "payload.h"
 
-#define PTE_P           0x001
-#define PTE_RW          0x002
-#define PTE_A           0x020
-#define PTE_D           0x040
-#define PTE_PS          0x080
-#define PTE_TABLE       (PTE_P | PTE_RW | PTE_A)
-#define PTE_LEAF        (PTE_TABLE | PTE_D)
-
-#define SEL_CODE32      0x08
-#define SEL_DATA        0x10
-#define SEL_CODE64      0x18
-
 #define MSR_APIC_BASE   0x1b
 #define MSR_X2APIC_ICR  0x830
-#define MSR_EFER        0xc0000080
 
 #define COM1            0x3f8
 #define FW_CFG_DMA      0x514
@@ -40,41 +27,9 @@
 
 #define PHYS(sym)       (sym - VIRT_OFFSET)
 
-/* ---- image: reset vector to long mode ---------------------------------- */
+#include "reset.inc"
 
     .section .rom, "awx"
-rom:
-
-    .code16
-start16:                                /* must come first: see reset_vector */
-    cli
-    lgdtl   %cs:(rom_gdt_pointer - rom)
-    mov     %cr0, %eax
-    or      $1, %eax
-    mov     %eax, %cr0
-    ljmpl   $SEL_CODE32, $start32
-
-    .code32
-start32:
-    mov     $SEL_DATA, %eax
-    mov     %eax, %ds
-    mov     %eax, %es
-    mov     %eax, %ss
-    mov     %cr4, %eax
-    or      $0x20, %eax                 /* PAE */
-    mov     %eax, %cr4
-    mov     $rom_pml4, %eax
-    mov     %eax, %cr3
-    mov     $MSR_EFER, %ecx
-    rdmsr
-    or      $0x100, %eax                /* LME */
-    wrmsr
-    mov     %cr0, %eax
-    and     $0x9fffffff, %eax           /* caches on */
-    or      $0x80000000, %eax           /* PG */
-    mov     %eax, %cr0
-    ljmp    $SEL_CODE64, $start64
-
     .code64
 start64:
     cld
@@ -88,38 +43,6 @@ start64:
     rep movsb
     mov     $PHYS(ram_entry), %rax
     jmp     *%rax
-
-    .balign 8
-rom_gdt:
-    .quad   0
-    .quad   0x00cf9b000000ffff          /* 32-bit code */
-    .quad   0x00cf93000000ffff          /* data */
-    .quad   0x00af9b000000ffff          /* 64-bit code */
-rom_gdt_pointer:
-    .word   . - rom_gdt - 1
-    .long   rom_gdt
-
-    /* Identity map of 0-1 GiB and 3-4 GiB, all private. */
-    .balign 4096
-rom_pml4:
-    .quad   rom_pdpt + PRIVATE_MASK + PTE_TABLE
-    .fill   511, 8, 0
-rom_pdpt:
-    .quad   rom_pd_low + PRIVATE_MASK + PTE_TABLE
-    .quad   0, 0
-    .quad   rom_pd_high + PRIVATE_MASK + PTE_TABLE
-    .fill   508, 8, 0
-rom_pd_low:
-    .set    i, 0
-    .rept   512
-    .quad   (i << 21) + PRIVATE_MASK + PTE_LEAF + PTE_PS
-    .set    i, i + 1
-    .endr
-rom_pd_high:
-    .rept   512
-    .quad   (i << 21) + 0x80000000 + PRIVATE_MASK + PTE_LEAF + PTE_PS
-    .set    i, i + 1
-    .endr
 
 /* ---- other vCPUs: real mode to long mode ------------------------------- */
 
@@ -558,9 +481,4 @@ table_start:
 table_end:
 
     .org    tail + 0x400 - 16
-    .code16
-    .global reset_vector
-reset_vector:
-    .byte   0xe9                        /* jmp from 0xfff3 to start16 at 0 */
-    .word   0x10000 - 0xfff3
-    .balign 16
+    reset_vector_code
