@@ -23,7 +23,7 @@
 #define PAGE_DOWN(x)    ((uint64_t)(x) & ~(PAGE - 1))
 #define PAGE_OFFSET(x)  ((uint64_t)(x) & (PAGE - 1))
 
-/* The provisional interface; see facts on the unified ioctl in README.md. */
+/* The provisional interface: never in mainline, so not in linux/kvm.h. */
 struct kvm_rw_memory {
     uint64_t addr;
     uint64_t len;
