@@ -21,6 +21,7 @@
 #include "standin.h"
 
 #define MAX_PIECES 32000
+#define CHUNK (16UL << 20)
 
 static uint8_t id_used[MAX_PIECES];
 
@@ -112,19 +113,26 @@ static struct piece target(const struct slot *s, uint64_t gpa, bool bit)
     return (struct piece) { };
 }
 
-/* Append @page to @list, joined to its last piece where that can be. */
-static void append(struct piece **list, unsigned *n, struct piece page)
+/* The end of the pages from @gpa on that are reached in the same way. */
+static uint64_t run_end(const struct slot *s, uint64_t gpa)
 {
-    struct piece *last = *n ? &(*list)[*n - 1] : NULL;
+    static const uint64_t borders[] = { 0x100000, 0xff000000 };
+    uint64_t end = s->gpa + s->size;
+    /* When a page is converted, only its chunk is mapped anew. */
+    uint64_t chunk = (gpa & ~(CHUNK - 1)) + CHUNK;
 
-    if (last && last->gpa + last->size == page.gpa &&
-        last->mem + last->size == page.mem && last->flags == page.flags &&
-        last->priv == page.priv) {
-        last->size += PAGE;
-        return;
+    if (s->ram) {
+        const uint8_t *state = &s->ram->shared[ram_offset(s, gpa) / PAGE];
+        const uint8_t *other = memchr(state, !*state, (end - gpa) / PAGE);
+
+        end = other ? gpa + (other - state) * PAGE : end;
     }
-    *list = realloc(*list, (*n + 1) * sizeof(page));
-    (*list)[(*n)++] = page;
+    for (int i = 0; i < 2; i++) {
+        if (gpa < borders[i] && borders[i] < end) {
+            end = borders[i];
+        }
+    }
+    return chunk < end ? chunk : end;
 }
 
 static unsigned wanted_pieces(const struct slot *s, struct piece **list)
@@ -135,13 +143,14 @@ static unsigned wanted_pieces(const struct slot *s, struct piece **list)
 
     *list = NULL;
     for (bit = 0; bit <= (vm.bit ? 1 : 0); bit++) {
-        for (gpa = s->gpa; gpa < s->gpa + s->size; gpa += PAGE) {
-            struct piece page = target(s, gpa, bit);
+        for (gpa = s->gpa; gpa < s->gpa + s->size; gpa = run_end(s, gpa)) {
+            struct piece run = target(s, gpa, bit);
 
-            if (page.mem) {
-                page.gpa = gpa | (bit ? vm.bit : 0);
-                page.size = PAGE;
-                append(list, &n, page);
+            if (run.mem) {
+                run.gpa = gpa | (bit ? vm.bit : 0);
+                run.size = run_end(s, gpa) - gpa;
+                *list = realloc(*list, (n + 1) * sizeof(run));
+                (*list)[n++] = run;
             }
         }
     }

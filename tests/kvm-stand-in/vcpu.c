@@ -154,19 +154,9 @@ static void finish_fault(struct vcpu *cpu)
 }
 
 /*
- * A plain SEV guest may announce how it uses pages; QEMU does not ask for it.
- * The announcement has no effect on the memory. Taking pages that it will share
- * for shared saves an exit for each; the others wait for the first access.
+ * A plain SEV guest may announce how it uses pages, and QEMU does not ask for
+ * it. To convert a range at once saves an exit for each page.
  */
-static long announcement(const struct kvm_run *run)
-{
-    if (run->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED) {
-        return 0;
-    }
-    return slot_convert(run->hypercall.args[0],
-                        run->hypercall.args[1] * PAGE, true);
-}
-
 static bool hypercall_exit(struct vcpu *cpu)
 {
     struct kvm_run *run = cpu->run;
@@ -178,7 +168,9 @@ static bool hypercall_exit(struct vcpu *cpu)
     if (!kind_is_sev()) {
         return true;
     }
-    run->hypercall.ret = announcement(run);
+    run->hypercall.ret =
+        slot_convert(run->hypercall.args[0], run->hypercall.args[1] * PAGE,
+                     !(run->hypercall.args[2] & KVM_MAP_GPA_RANGE_ENCRYPTED));
     return false;
 }
 
