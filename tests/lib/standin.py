@@ -5,6 +5,9 @@ See tests/kvm-stand-in/README.md for what the stand-in models and
 tests/payload/payload.S for what the guest does.
 """
 
+import contextlib
+import fcntl
+import functools
 import os
 import re
 import subprocess
@@ -26,13 +29,29 @@ POLICY = {('sev', True): 0x0, ('sev', False): 0x1,
 Call = namedtuple('Call', 'name details ret error')
 
 
+@contextlib.contextmanager
+def build_lock():
+    """Test programs that run at the same time build one after the other."""
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with open(BUILD / 'lock', 'w', encoding='ascii') as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 def library(name='kvm-stand-in.so'):
     """Path of the stand-in, built where it is missing or old."""
-    BUILD.mkdir(parents=True, exist_ok=True)
     target = BUILD / name
-    subprocess.run(['make', '-s', '-C', ROOT / 'tests' / 'kvm-stand-in',
-                    f'OUT={BUILD}', target], check=True)
+    with build_lock():
+        subprocess.run(['make', '-s', '-C', ROOT / 'tests' / 'kvm-stand-in',
+                        f'OUT={BUILD}', target], check=True)
     return target
+
+
+@functools.cache
+def payload(kind, bit):
+    """The built payload guest; once in each process."""
+    with build_lock():
+        return build(kind, str(BUILD), bit)
 
 
 def has_kvm():
@@ -80,7 +99,7 @@ class StandIn(Qemu):
                  **settings):
         bit = settings.get('cbit', default_bit(kind))
         self.kind = kind
-        self.payload = build(kind, str(BUILD), bit)
+        self.payload = payload(kind, bit)
         image = self.payload.image
         firmware = ['-drive', 'if=pflash,format=raw,readonly=on,file=' + image
                     ] if pflash else ['-bios', image]

@@ -73,7 +73,10 @@ def run(*command):
 
 
 def assemble(payload, work):
-    """payload.S and payload.ld to payload.elf and payload.image."""
+    """payload.S and payload.ld to payload.elf and payload.image.
+
+    They are replaced whole: a QEMU that is about to read them may.
+    """
     source = os.path.join(HERE, 'payload.S')
     convert = int(payload.kind in ('snp', 'tdx'))
     flags = [f'-DPRIVATE_MASK={payload.private_mask:#x}',
@@ -83,8 +86,10 @@ def assemble(payload, work):
     run('gcc', '-E', '-P', '-x', 'c', '-I', HERE,
         os.path.join(HERE, 'payload.ld'), '-o', work + '.ld')
     run('ld', '--no-warn-rwx-segments', '-T', work + '.ld', work + '.o',
-        '-o', payload.elf)
-    run('objcopy', '-O', 'binary', payload.elf, payload.image)
+        '-o', payload.elf + '.new')
+    os.replace(payload.elf + '.new', payload.elf)
+    run('objcopy', '-O', 'binary', payload.elf, payload.image + '.new')
+    os.replace(payload.image + '.new', payload.image)
 
 
 def step(name, *numbers, text=''):
@@ -157,8 +162,9 @@ def write_script(p):
     lines = ['vcpu 0', *script_setup(p), *script_loop(p), 'vcpu 1', 'loop',
              at(p, 'ap_loop', 'inc', p.phys('ap_counters'),
                 p.symbols['ap_counters'])]
-    with open(p.script, 'w', encoding='ascii') as out:
+    with open(p.script + '.new', 'w', encoding='ascii') as out:
         out.write('\n'.join(lines) + '\n')
+    os.replace(p.script + '.new', p.script)
 
 
 def build(kind, outdir, bit=None):
