@@ -22,6 +22,14 @@
 /* SME, SEV, SEV-ES, SEV-SNP */
 #define SEV_FEATURES        0x1b
 
+unsigned host_address_bits(void)
+{
+    uint32_t a, b, c, d;
+
+    __cpuid(LEAF_ADDRESS_SIZES, a, b, c, d);
+    return config.phys_bits ?: a & 0xff;
+}
+
 static void standin_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *eax,
                                uint32_t *ebx, uint32_t *ecx, uint32_t *edx)
 {
@@ -31,8 +39,8 @@ static void standin_host_cpuid(uint32_t leaf, uint32_t subleaf, uint32_t *eax,
     if (leaf == LEAF_SEV) {
         a |= SEV_FEATURES;
         b = (b & ~0xfff) | 1 << 6 | config.cbit;
-    } else if (leaf == LEAF_ADDRESS_SIZES && config.phys_bits) {
-        a = (a & ~0xff) | config.phys_bits;
+    } else if (leaf == LEAF_ADDRESS_SIZES) {
+        a = (a & ~0xff) | host_address_bits();
     } else if (leaf == 0x80000000 && a < LEAF_SEV) {
         a = LEAF_SEV;
     }

@@ -243,6 +243,8 @@ void debug_latency(void);                                       /* dbg.c */
 /* ---- cpuid.c: what QEMU executes directly ---- */
 
 void cpuid_hook_install(void);
+/* Of the host, or those that STANDIN_PHYS_BITS gives it. */
+unsigned host_address_bits(void);
 void cpuid_adjust(struct kvm_cpuid2 *cpuid);
 
 /* ---- a kernel and a guest without /dev/kvm ---- */

@@ -99,7 +99,7 @@ static long create_vm(int fd, void *arg)
         vm.kind = kind_of_type((long)arg);
         vm.state = STATE_UNINIT;
         if (vm.kind == GUEST_TDX) {
-            vm.bit = 1ULL << ((config.phys_bits ?: 48) - 1);
+            vm.bit = 1ULL << (host_address_bits() - 1);
         } else if (vm.kind == GUEST_SNP) {
             vm.bit = 1ULL << config.cbit;
         }

@@ -14,7 +14,7 @@ import subprocess
 from collections import namedtuple
 from pathlib import Path
 
-from payload.build import build, default_bit
+from payload.build import build
 
 from .qemu import ROOT, Qemu
 
@@ -36,6 +36,22 @@ def build_lock():
     with open(BUILD / 'lock', 'w', encoding='ascii') as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+@functools.cache
+def host_address_bits():
+    """Width of the host's physical addresses."""
+    with open('/proc/cpuinfo', encoding='ascii', errors='replace') as info:
+        return int(re.search(r'(\d+) bits physical', info.read()).group(1))
+
+
+def page_table_bit(scripted):
+    """Position of the C-bit, or of TDX's shared bit.
+
+    51 as on current hardware, unless KVM has to map memory at it.
+    """
+    bits = 52 if scripted else host_address_bits()
+    return min(51, bits - 1)
 
 
 def library(name='kvm-stand-in.so'):
@@ -97,8 +113,10 @@ class StandIn(Qemu):
     def __init__(self, kind, scripted=False, debug=True, confidential=None,
                  cpus=1, ram_mib=64, pflash=False, args=(), program=None,
                  **settings):
-        bit = settings.get('cbit', default_bit(kind))
         self.kind = kind
+        self.bit = bit = settings.get('cbit', page_table_bit(scripted))
+        settings.setdefault('cbit', bit)
+        settings.setdefault('phys_bits', bit + 1)
         self.payload = payload(kind, bit)
         image = self.payload.image
         firmware = ['-drive', 'if=pflash,format=raw,readonly=on,file=' + image

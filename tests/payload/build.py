@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Builds the payload guest for one kind of guest and one bit position.
 
-  build.py KIND OUTDIR [--bit N]    KIND: plain sev sev-es snp tdx
+  build.py KIND OUTDIR [--bit N]    KIND: plain sev sev-es snp tdx; N: 51
 
 writes OUTDIR/KIND-N.bin (a 64 KiB firmware image for -bios), .elf (symbols
 for gdb) and .script (the same guest as a trace, for the stand-in without
@@ -15,11 +15,6 @@ import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KINDS = ('plain', 'sev', 'sev-es', 'snp', 'tdx')
-
-
-def default_bit(kind):
-    """The C-bit, or TDX's shared bit for a 48-bit guest-physical width."""
-    return {'plain': 0, 'tdx': 47}.get(kind, 51)
 
 
 class Payload:
@@ -167,9 +162,11 @@ def write_script(p):
     os.replace(p.script + '.new', p.script)
 
 
-def build(kind, outdir, bit=None):
-    """Build the payload of @kind in @outdir and return it."""
-    bit = default_bit(kind) if bit is None else bit
+def build(kind, outdir, bit):
+    """Build the payload of @kind in @outdir and return it.
+
+    @bit is the C-bit's position, or for TDX the shared bit's.
+    """
     os.makedirs(outdir, exist_ok=True)
     base = os.path.join(outdir, f'{kind}-{bit}')
     payload = Payload(kind, bit, base)
@@ -183,7 +180,8 @@ def main():
     parser = argparse.ArgumentParser(description='builds the payload guest')
     parser.add_argument('kind', choices=KINDS)
     parser.add_argument('outdir')
-    parser.add_argument('--bit', type=int, help='C-bit or shared bit')
+    parser.add_argument('--bit', type=int, default=51,
+                        help='C-bit or shared bit')
     args = parser.parse_args()
     print(build(args.kind, args.outdir, args.bit).image)
 
