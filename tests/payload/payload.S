@@ -1,0 +1,484 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * A guest small enough to know every byte of.
+ *
+ * It starts at the reset vector, enters long mode, writes known text into
+ * private and shared memory, proves with fw_cfg DMA that shared memory is
+ * shared, starts the other vCPUs, and then loops in tick(), which counts and
+ * prints the mailbox whenever somebody (a debugger) has changed it.
+ *
+ * Build-time parameters (build.py):
+ *   PRIVATE_MASK  set in every page-table entry of private memory (SEV: C-bit)
+ *   SHARED_MASK   set in every leaf of shared memory (TDX: shared bit)
+ *   CONVERT       1: ask the hypervisor to convert pages (SNP, TDX)
+ *
+ * The firmware tables at the end of the image are those that QEMU looks for:
+ * OVMF's GUIDed table with the SEV-ES reset block, the SNP metadata and the
+ * TDX metadata (TDVF design guide, chapter 11).
+ */
+#include "payload.h"
+
+#define MSR_APIC_BASE   0x1b
+#define MSR_X2APIC_ICR  0x830
+
+#define COM1            0x3f8
+#define FW_CFG_DMA      0x514
+#define CONVERT_PORT    0x5ec
+
+#define PHYS(sym)       (sym - VIRT_OFFSET)
+
+#include "reset.inc"
+
+    .section .rom, "awx"
+    .code64
+start64:
+    cld
+    mov     $trampoline_load, %esi
+    mov     $trampoline_start, %edi
+    mov     $trampoline_size, %ecx
+    rep movsb
+    mov     $ram_load, %esi
+    mov     $PHYS(ram_start), %rdi
+    mov     $ram_size, %ecx
+    rep movsb
+    mov     $PHYS(ram_entry), %rax
+    jmp     *%rax
+
+/* ---- other vCPUs: real mode to long mode ------------------------------- */
+
+    .section .trampoline, "awx"
+    .code16
+trampoline:
+    cli
+    lgdtl   %cs:(trampoline_gdt_pointer - trampoline)
+    mov     %cr4, %eax
+    or      $0x20, %eax
+    mov     %eax, %cr4
+    mov     $rom_pml4, %eax
+    mov     %eax, %cr3
+    mov     $MSR_EFER, %ecx
+    rdmsr
+    or      $0x100, %eax
+    wrmsr
+    mov     %cr0, %eax
+    and     $0x9fffffff, %eax
+    or      $0x80000001, %eax
+    mov     %eax, %cr0
+    ljmpl   $SEL_CODE64, $trampoline64
+trampoline_gdt_pointer:
+    .word   31
+    .long   rom_gdt
+    .code64
+trampoline64:
+    mov     $SEL_DATA, %eax
+    mov     %eax, %ds
+    mov     %eax, %es
+    mov     %eax, %ss
+    mov     $PHYS(ap_entry), %rax
+    jmp     *%rax
+
+/* ---- RAM: the program --------------------------------------------------- */
+
+    .section .ram.text, "awx"
+
+/* Runs at its physical address until CR3 maps the high one. */
+ram_entry:
+    movabs  $(PHYS(pml4) + PRIVATE_MASK), %rax
+    mov     %rax, %cr3
+    movabs  $main, %rax
+    jmp     *%rax
+
+ap_entry:
+    movabs  $(PHYS(pml4) + PRIVATE_MASK), %rax
+    mov     %rax, %cr3
+    movabs  $ap_main, %rax
+    jmp     *%rax
+
+    .global main
+main:
+    lgdt    gdt_pointer(%rip)
+    lea     stack_top(%rip), %rsp
+    lea     msg_start(%rip), %rsi
+    call    print
+
+    mov     $TEXT_SHARED, %edi
+    mov     $2, %esi
+    xor     %edx, %edx
+    call    convert
+    mov     $SHARED_PAGE, %edi
+    mov     $1, %esi
+    xor     %edx, %edx
+    call    convert
+
+    mov     $0x20565250, %eax           /* "PRV " */
+    mov     $TEXT_PRIVATE, %edi
+    mov     $TEXT_SHARED, %esi
+    call    fill_text
+    mov     $0x20524853, %eax           /* "SHR " */
+    mov     $TEXT_SHARED, %edi
+    mov     $TEXT_TAIL, %esi
+    call    fill_text
+    mov     $0x20565250, %eax
+    mov     $TEXT_TAIL, %edi
+    mov     $TEXT_END, %esi
+    call    fill_text
+    lea     msg_text(%rip), %rsi
+    call    print
+
+    call    check_fw_cfg
+    call    start_others
+    lea     msg_running(%rip), %rsi
+    call    print
+    .global main_loop
+main_loop:
+    call    tick
+    jmp     main_loop
+
+/*
+ * One turn of the loop: the function to set a breakpoint on. The counter is
+ * one higher at each entry.
+ */
+    .global tick
+    .type tick, @function
+tick:
+    mov     counter(%rip), %rax
+    inc     %rax
+    .global tick_store
+tick_store:
+    mov     %rax, counter(%rip)
+tick_mailbox:
+    mov     mailbox(%rip), %rbx
+    cmp     mailbox_seen(%rip), %rbx
+    jne     report_mailbox
+tick_shared:
+    mov     VIRT_OFFSET + SHARED_PAGE + SHARED_MAILBOX, %rbx
+    cmp     shared_seen(%rip), %rbx
+    jne     report_shared
+tick_flip:
+    mov     VIRT_OFFSET + SHARED_PAGE + FLIPS_WANTED, %rbx
+    cmp     flips_done(%rip), %rbx
+    jne     flip
+tick_return:
+    pause
+    ret
+
+report_mailbox:
+    mov     %rbx, mailbox_seen(%rip)
+    lea     msg_mailbox(%rip), %rsi
+    jmp     report
+report_shared:
+    mov     %rbx, shared_seen(%rip)
+    lea     msg_shared(%rip), %rsi
+report:
+    call    print
+    mov     %rbx, %rax
+    call    print_hex
+    lea     msg_newline(%rip), %rsi
+    jmp     print
+
+/*
+ * Convert FLIP_PAGE to the other kind and write its text, once for each of
+ * FLIPS_WANTED; with FLIP_SILENTLY set, without saying so first.
+ */
+flip:
+    mov     flips_done(%rip), %ebx
+    and     $1, %ebx                    /* 1: to private, 0: to shared */
+    mov     $PRIVATE_MASK, %rax
+    mov     $SHARED_MASK, %rcx
+    test    %ebx, %ebx
+    cmovz   %rcx, %rax
+    or      $(FLIP_PAGE + PTE_LEAF), %rax
+    mov     %rax, pt + (FLIP_PAGE - RAM_BASE) / 512(%rip)
+    invlpg  VIRT_OFFSET + FLIP_PAGE
+    cmpq    $0, VIRT_OFFSET + SHARED_PAGE + FLIP_SILENTLY
+    jne     1f
+    mov     $FLIP_PAGE, %edi
+    mov     $1, %esi
+    mov     %ebx, %edx
+    call    convert
+1:  mov     $0x20565250, %eax
+    mov     $0x20524853, %ecx
+    test    %ebx, %ebx
+    cmovz   %ecx, %eax
+    mov     $FLIP_PAGE, %edi
+    mov     $(FLIP_PAGE + 0x1000), %esi
+    call    fill_text
+    incq    flips_done(%rip)
+    mov     flips_done(%rip), %rbx
+    lea     msg_flips(%rip), %rsi
+    jmp     report
+
+/* Write "TAG 00123450 ok\n" lines. eax: the tag; edi, esi: first, end GPA. */
+fill_text:
+    mov     %eax, %r9d
+    movabs  $VIRT_OFFSET, %r8
+1:  mov     %edi, %eax
+    call    hex8                        /* rdx: eight digits */
+    mov     %r9d, (%r8, %rdi)
+    mov     %rdx, 4(%r8, %rdi)
+    movl    $0x0a6b6f20, 12(%r8, %rdi)  /* " ok\n" */
+    add     $16, %edi
+    cmp     %esi, %edi
+    jb      1b
+    ret
+
+/* rdx = eax as eight hexadecimal digits, first digit in the lowest byte. */
+hex8:
+    push    %rcx
+    push    %rbx
+    mov     $8, %ecx
+    xor     %edx, %edx
+1:  mov     %eax, %ebx
+    and     $15, %ebx
+    shl     $8, %rdx
+    mov     digits(%rbx), %bl
+    mov     %bl, %dl
+    shr     $4, %eax
+    dec     %ecx
+    jnz     1b
+    pop     %rbx
+    pop     %rcx
+    ret
+
+/*
+ * edi: GPA, esi: pages, edx: 1 to private, 0 to shared. Hardware guests say
+ * this with VMGEXIT or TDCALL, which plain KVM has not, and a hypercall is not
+ * to be had on every KVM: the stand-in takes it from a port instead, a page a
+ * time: frame number, and in bits 31:28 the page state change of the GHCB
+ * protocol, 1 private or 2 shared. A plain SEV guest just uses the C-bit.
+ */
+convert:
+#if CONVERT
+    mov     $2, %eax
+    sub     %edx, %eax
+    shl     $28, %eax
+    shr     $12, %edi
+    or      %edi, %eax
+    mov     $CONVERT_PORT, %edx
+1:  outl    %eax, %dx
+    inc     %eax
+    dec     %esi
+    jnz     1b
+#endif
+    ret
+
+/* Read fw_cfg's signature by DMA into the shared page and compare it. */
+check_fw_cfg:
+    movabs  $(VIRT_OFFSET + SHARED_PAGE), %r8
+    movl    $0, FW_CFG_BUFFER(%r8)
+    movl    $0x0a000000, FW_CFG_ACCESS(%r8)     /* BE: key 0, SELECT | READ */
+    movl    $0x04000000, FW_CFG_ACCESS + 4(%r8) /* BE: 4 bytes */
+    mov     $(SHARED_PAGE + FW_CFG_BUFFER), %eax
+    bswap   %eax
+    movl    $0, FW_CFG_ACCESS + 8(%r8)
+    mov     %eax, FW_CFG_ACCESS + 12(%r8)
+    mov     $FW_CFG_DMA, %edx
+    xor     %eax, %eax
+    outl    %eax, %dx
+    add     $4, %edx
+    mov     $(SHARED_PAGE + FW_CFG_ACCESS), %eax
+    bswap   %eax
+    outl    %eax, %dx                           /* starts the transfer */
+    mov     $100000, %ecx
+1:  cmpl    $0, FW_CFG_ACCESS(%r8)
+    je      2f
+    pause
+    loop    1b
+2:  lea     msg_fw_cfg(%rip), %rsi
+    cmpl    $0x554d4551, FW_CFG_BUFFER(%r8)     /* "QEMU" */
+    je      print
+    lea     msg_fw_cfg_failed(%rip), %rsi
+    jmp     print
+
+/* INIT, SIPI, SIPI to all others, through the x2APIC. */
+start_others:
+    mov     $1, %eax
+    cpuid
+    bt      $21, %ecx
+    jnc     1f
+    mov     $MSR_APIC_BASE, %ecx
+    rdmsr
+    or      $0x400, %eax
+    wrmsr
+    mov     $0x000c4500, %eax
+    call    send_ipi
+    mov     $(0x000c4600 | TRAMPOLINE >> 12), %eax
+    call    send_ipi
+    mov     $(0x000c4600 | TRAMPOLINE >> 12), %eax
+    call    send_ipi
+1:  ret
+send_ipi:
+    mov     $MSR_X2APIC_ICR, %ecx
+    xor     %edx, %edx
+    wrmsr
+    mov     $100000, %ecx
+1:  pause
+    loop    1b
+    ret
+
+    .global ap_main
+ap_main:
+    lgdt    gdt_pointer(%rip)
+    mov     $1, %eax
+    lock xadd %rax, aps(%rip)
+    .global ap_loop
+ap_loop:
+    lea     ap_counters(%rip), %rbx
+1:  incq    (%rbx, %rax, 8)
+    pause
+    jmp     1b
+
+/* rsi: a string. */
+print:
+    mov     $COM1 + 5, %edx
+    in      %dx, %al
+    test    $0x20, %al                          /* transmitter empty */
+    jz      print
+    mov     (%rsi), %al
+    test    %al, %al
+    jz      1f
+    inc     %rsi
+    mov     $COM1, %edx
+    out     %al, %dx
+    jmp     print
+1:  ret
+
+/* Print rax as sixteen digits. */
+print_hex:
+    push    %rax
+    shr     $32, %rax
+    call    hex8
+    mov     %rdx, hex_buffer(%rip)
+    pop     %rax
+    call    hex8
+    mov     %rdx, hex_buffer + 8(%rip)
+    lea     hex_buffer(%rip), %rsi
+    jmp     print
+
+/* ---- RAM: data ----------------------------------------------------------- */
+
+    .section .ram.data, "aw"
+    .global counter, mailbox, mailbox_seen, shared_seen, flips_done
+    .global aps, ap_counters, banner, pml4, pt
+banner:         .ascii "payload: private data page\n"
+    .balign 16
+counter:        .quad 0
+mailbox:        .quad 0
+mailbox_seen:   .quad 0
+shared_seen:    .quad 0
+flips_done:     .quad 0
+aps:            .quad 0
+ap_counters:    .fill 8, 8, 0
+hex_buffer:     .fill 17, 1, 0
+digits:         .ascii "0123456789abcdef"
+msg_start:      .asciz "payload: long mode\n"
+msg_text:       .asciz "payload: text written\n"
+msg_fw_cfg:     .asciz "payload: fw_cfg dma ok\n"
+msg_fw_cfg_failed: .asciz "payload: FAILED: fw_cfg dma\n"
+msg_running:    .asciz "payload: running\n"
+msg_mailbox:    .asciz "mailbox "
+msg_shared:     .asciz "shared-mailbox "
+msg_flips:      .asciz "flips "
+msg_newline:    .asciz "\n"
+
+    .balign 8
+gdt:
+    .quad   0
+    .quad   0x00cf9b000000ffff
+    .quad   0x00cf93000000ffff
+    .quad   0x00af9b000000ffff
+gdt_pointer:
+    .word   . - gdt - 1
+    .quad   gdt
+
+    .balign 4096
+    .fill   4096, 1, 0
+stack_top:
+pml4:
+    .quad   PHYS(pdpt_low) + PRIVATE_MASK + PTE_TABLE
+    .fill   510, 8, 0
+    .quad   PHYS(pdpt_high) + PRIVATE_MASK + PTE_TABLE
+pdpt_low:
+    .quad   PHYS(pd_low) + PRIVATE_MASK + PTE_TABLE
+    .fill   511, 8, 0
+pd_low:
+    .fill   1, 8, 0
+    .quad   RAM_BASE + PRIVATE_MASK + PTE_LEAF + PTE_PS
+    .fill   510, 8, 0
+pdpt_high:
+    .fill   510, 8, 0
+    .quad   PHYS(pd_high) + PRIVATE_MASK + PTE_TABLE
+    .fill   1, 8, 0
+pd_high:
+    .fill   1, 8, 0
+    .quad   PHYS(pt) + PRIVATE_MASK + PTE_TABLE
+    .fill   510, 8, 0
+pt:
+    .set    page, RAM_BASE
+    .rept   512
+    .if (page >= TEXT_SHARED && page < TEXT_TAIL) || page == SHARED_PAGE
+    .quad   page + SHARED_MASK + PTE_LEAF
+    .else
+    .quad   page + PRIVATE_MASK + PTE_LEAF
+    .endif
+    .set    page, page + 0x1000
+    .endr
+
+/* ---- the end of the image: tables for the VMM, reset vector --------------- */
+
+    .section .tail, "awx"
+tail:
+
+    .balign 16
+snp_metadata:
+    .ascii  "ASEV"
+    .long   snp_metadata_end - snp_metadata, 1, 3
+    .long   SNP_SEC_MEM, 0x1000, 1
+    .long   SNP_SECRETS, 0x1000, 2
+    .long   SNP_CPUID, 0x1000, 3
+snp_metadata_end:
+
+    .balign 16
+tdx_metadata:
+    .ascii  "TDVF"
+    .long   tdx_metadata_end - tdx_metadata, 1, 3
+    .long   0, ROM_SIZE                         /* the image itself */
+    .quad   ROM_BASE, ROM_SIZE
+    .long   0, 1                                /* BFV, measured */
+    .long   0, 0
+    .quad   TD_HOB, TD_HOB_SIZE
+    .long   2, 0
+    .long   0, 0
+    .quad   TEMP_MEM, 0x1000
+    .long   3, 0
+tdx_metadata_end:
+
+    /* OVMF's GUIDed table ends 32 bytes below the end of the image. */
+    .org    tail + 0x400 - 0x20 - (3 * 22 + 18)
+table_start:
+    .long   tail + 0x400 - tdx_metadata         /* offset from the end */
+    .word   4 + 2 + 16
+    .long   0xe47a6535                          /* TDX metadata */
+    .word   0x984a, 0x4798
+    .byte   0x86, 0x5e, 0x46, 0x85, 0xa7, 0xbf, 0x8e, 0xc2
+
+    .long   tail + 0x400 - snp_metadata
+    .word   4 + 2 + 16
+    .long   0xdc886566                          /* SEV metadata */
+    .word   0x984a, 0x4798
+    .byte   0xa7, 0x5e, 0x55, 0x85, 0xa7, 0xbf, 0x67, 0xcc
+
+    .long   reset_vector                        /* SEV-ES reset address */
+    .word   4 + 2 + 16
+    .long   0x00f771de                          /* SEV-ES reset block */
+    .word   0x1a7e, 0x4fcb
+    .byte   0x89, 0x0e, 0x68, 0xc7, 0x7e, 0x2f, 0xb4, 0x4e
+
+    .word   table_end - table_start             /* footer */
+    .long   0x96b582de
+    .word   0x1fb2, 0x45f7
+    .byte   0xba, 0xea, 0xa3, 0x66, 0xc5, 0x5a, 0x08, 0x2d
+table_end:
+
+    .org    tail + 0x400 - 16
+    reset_vector_code
