@@ -366,6 +366,14 @@ static long locked_vcpu_ioctl(struct vcpu *cpu, unsigned long request,
     if (request == KVM_SET_CPUID2) {
         cpuid_adjust(arg);
     }
+    if (request == KVM_SET_GUEST_DEBUG) {
+        struct fault fault = fault_check(name, cpu->index, 1);
+
+        if (fault.err) {
+            log_call(name, -fault.err, "vcpu=%u", cpu->index);
+            return -fault.err;
+        }
+    }
     ret = kernel_ioctl(cpu->fd, request, arg);
     if (request == KVM_SET_GUEST_DEBUG && !ret) {
         cpu->debug_control = ((struct kvm_guest_debug *)arg)->control;

@@ -82,6 +82,10 @@ class Qemu:
     def __enter__(self):
         try:
             self._start()
+        except ConnectionError as e:
+            reason = self._reason_of_end() or str(e)
+            self._end()
+            raise ConnectionError(reason) from None
         except BaseException:
             self._end()
             raise
@@ -107,6 +111,15 @@ class Qemu:
             self.process.wait(10)
             alive()     # says why QEMU ended
             raise
+
+    def _reason_of_end(self):
+        """QEMU's own words when it ends instead of starting."""
+        try:
+            self.process.wait(5)
+            self._check_alive()
+        except (subprocess.TimeoutExpired, ConnectionError) as e:
+            return str(e) if isinstance(e, ConnectionError) else ''
+        return ''
 
     def _check_alive(self):
         """Raise ConnectionError with QEMU's own words when it has ended."""
