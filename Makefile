@@ -42,6 +42,9 @@ check: qemu ## run all tests; T=WORD runs those whose name has that word
 	@scripts/deps test
 	@tests/run $(T)
 
+each-commit: build-deps base ## build and test every commit of the series on its own
+	@scripts/each-commit
+
 demo: qemu ## look into a real encrypted Linux guest, step by step
 	@scripts/deps test
 	@tests/demo
@@ -59,4 +62,4 @@ build-deps:
 	@scripts/deps build
 
 .PHONY: help deps base assemble qemu qemu-base where where-base refresh \
-	series check demo install clean distclean build-deps
+	series check each-commit demo install clean distclean build-deps
