@@ -15,7 +15,7 @@ deps: ## install the packages that building and testing need
 base: build-deps ## get and verify the unpatched QEMU
 	@scripts/base
 
-assemble: base ## put the series on top of it, in build/$(BASE)/src
+assemble: base ## put the series on top of it, in build/BASE/src
 	@scripts/series assemble
 
 qemu: assemble ## build the patched QEMU
@@ -32,7 +32,7 @@ where-base: ## print the path of the unpatched one
 	@[ -x $(out)/base/out/qemu-system-x86_64 ] || $(MAKE) -s qemu-base >&2
 	@echo $(CURDIR)/$(out)/base/out/qemu-system-x86_64
 
-refresh: base ## bring edits in build/$(BASE)/src back to hooks/ and qemu/
+refresh: base ## bring edits in build/BASE/src back to hooks/ and qemu/
 	@scripts/series refresh
 
 series: base ## write the series as mails for `git am` to build/series
@@ -52,11 +52,12 @@ demo: qemu ## look into a real encrypted Linux guest, step by step
 install: qemu ## install the patched QEMU; PREFIX=/usr/local
 	@scripts/install "$(PREFIX)"
 
-clean: ## remove what was built
-	rm -rf build
+clean: ## remove what was built, unless there is unsaved work in its src
+	@scripts/series exported
+	rm -rf $(out) build/series
 
 distclean: clean ## remove the downloads of this project, too
-	rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/qemu-memory-debug"
+	rm -rf build "$${XDG_CACHE_HOME:-$$HOME/.cache}/qemu-memory-debug"
 
 build-deps:
 	@scripts/deps build

@@ -157,6 +157,16 @@ class SeriesTest(unittest.TestCase):
         self.assertIn("/* mine */", (src / "util/cutils.c").read_text())
         self.assertIn("/* theirs */", (src / path).read_text())
 
+    def test_make_clean_keeps_work_that_is_nowhere_else(self):
+        self.assertEqual(self.copy.series("exported").stdout, "")
+        with open(self.copy.src / "util/cutils.c", "a",
+                  encoding="utf-8") as file:
+            file.write("/* mine */\n")
+        result = run("make", "clean", cwd=self.copy.top, check=False)
+        self.assertNotEqual(result.returncode, 0)
+        self.assertIn("make refresh", result.stdout)
+        self.assertTrue((self.copy.src / "util/cutils.c").exists())
+
     def test_new_file_of_no_commit_is_refused(self):
         (self.copy.top / "qemu/util").mkdir(exist_ok=True)
         (self.copy.top / "qemu/util/orphan.c").write_text("/* */\n")
