@@ -59,6 +59,15 @@ class SeriesTest(unittest.TestCase):
         self.copy.series("assemble")
         self.assertEqual(git(self.copy.src, "rev-parse", "HEAD"), head)
 
+    def test_assemble_goes_on_where_an_interrupted_one_ended(self):
+        head = git(self.copy.src, "rev-parse", "HEAD")
+        record = self.copy.top / "build" / BASE / "assembled"
+        written = record.read_text()
+        record.unlink()
+        self.copy.series("assemble")
+        self.assertEqual(record.read_text(), written)
+        self.assertEqual(git(self.copy.src, "rev-parse", "HEAD"), head)
+
     def test_exported_mails_give_the_identical_tree(self):
         mails = self.folder / "mails"
         self.copy.series("export", mails)
