@@ -8,11 +8,11 @@ import unittest
 from lib import doors, gdb
 from lib.kvm_case import (DEBUG_IOCTLS, DEBUGGABLE, KvmCase, debuggable,
                           for_each_guest)
-from lib.qemu import binary
+from lib.qemu import Qemu, binary
 from lib.rsp import RSP, RSPError
-from lib.standin import StandIn
+from lib.standin import BUILD, StandIn
 from lib.wait import Timeout
-from payload.build import text_lines
+from payload.build import build, text_lines
 
 PAGE = 4096
 RIP = 16        # gdb's number of the register
@@ -238,6 +238,28 @@ class Protected(KvmCase):
 for_each_guest(globals(), Protected, {
     name: attributes for name, attributes in DEBUGGABLE.items()
     if attributes['kind'] != 'sev'})
+
+
+class Simulated(unittest.TestCase):
+    """The same with a simulated guest, under any accelerator."""
+
+    def answers(self, protect):
+        """What the gdbstub says to a breakpoint and to a single-step."""
+        image = build('plain', str(BUILD), 0).image
+        guest = ('sim-encrypted-guest,id=cg0,protect-registers=' +
+                 ('on' if protect else 'off'))
+        with Qemu('-accel', 'tcg', '-object', guest, '-bios', image,
+                  '-vga', 'none', ram_mib=64,
+                  machine='q35,confidential-guest-support=cg0') as qemu:
+            with RSP(qemu.gdb_socket) as rsp:
+                return [rsp.ask(packet)[:1] for packet in
+                        ('Z0,fffffff0,1', 'Z1,fffffff0,1', 'vCont;s:1', 's')]
+
+    def test_protected_registers(self):
+        self.assertEqual(self.answers(True), ['E', 'E', 'E', 'E'])
+
+    def test_readable_registers(self):
+        self.assertEqual(self.answers(False), ['O', 'O', 'T', 'T'])
 
 
 class Stock(unittest.TestCase):

@@ -391,7 +391,7 @@ class OtherKind(unittest.TestCase):
             self.assertLess(guest.process.wait(10), 0)
 
     def test_simulated_guest(self):
-        image = build('plain', str(BUILD)).image
+        image = build('plain', str(BUILD), 0).image
         with Qemu('-object', 'sim-encrypted-guest,id=cg0', '-bios', image,
                   '-vga', 'none', ram_mib=64,
                   machine='q35,confidential-guest-support=cg0') as guest:

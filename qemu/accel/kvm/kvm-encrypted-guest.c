@@ -229,16 +229,19 @@ int kvm_breakpoint_rw_debug(CPUState *cpu, vaddr addr, void *buf, size_t len,
                             bool is_write)
 {
     Error *err = NULL;
+    MemTxResult result;
 
-    if (memory_debug_rw_virtual(cpu, addr, buf, len, is_write, &err)) {
-        if (memory_debug_guest()) {
-            warn_reportf_err(err, "software breakpoint: ");
-        } else {
-            error_free(err);
-        }
-        return -1;
+    result = memory_debug_rw_virtual(cpu, addr, buf, len, is_write, &err);
+    if (result == MEMTX_OK) {
+        return 0;
     }
-    return 0;
+    /* Unmapped addresses are everyday business */
+    if (memory_debug_guest() && result != MEMTX_DECODE_ERROR) {
+        warn_reportf_err(err, "software breakpoint: ");
+    } else {
+        error_free(err);
+    }
+    return -1;
 }
 
 /*

@@ -53,10 +53,8 @@ static void dbg_firmware_error(Error **errp, hwaddr gpa, int fw_error)
     case SEV_RET_INVALID_GUEST_STATE:
     case SEV_RET_INACTIVE:
         error_setg(errp, "at 0x%" HWADDR_PRIx " the SEV firmware refuses: the "
-                   "guest is not %s (error %d, %s)", gpa,
-                   sev_debug.launched ? "in a state to be debugged" :
-                                        "launched yet, start it first",
-                   fw_error, fw_error_to_str(fw_error));
+                   "guest is not in a state to be debugged (error %d, %s)",
+                   gpa, fw_error, fw_error_to_str(fw_error));
         break;
     case SEV_RET_NO_FW_CALL:
     case SEV_RET_SUCCESS:
@@ -189,11 +187,16 @@ static MemTxResult sev_private_read(MemoryRegion *mr, hwaddr offset,
                                     hwaddr gpa, void *buf, hwaddr len,
                                     Error **errp)
 {
-    if (!sev_debug.launched && sev_debug.copied) {
+    if (sev_debug.launched) {
+        return sev_debug.backend->ops->read(mr, offset, gpa, buf, len, errp);
+    }
+    if (sev_debug.copied) {
         memcpy(buf, memory_region_get_ram_ptr(mr) + offset, len);
         return MEMTX_OK;
     }
-    return sev_debug.backend->ops->read(mr, offset, gpa, buf, len, errp);
+    error_setg(errp, "the page at 0x%" HWADDR_PRIx " has been encrypted for "
+               "the launch, it cannot be read before the guest runs", gpa);
+    return MEMTX_ACCESS_ERROR;
 }
 
 static MemTxResult sev_private_write(MemoryRegion *mr, hwaddr offset,

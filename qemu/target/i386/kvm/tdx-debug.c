@@ -70,15 +70,16 @@ static bool tdx_launched(EncryptedGuest *eg)
 }
 
 /*
- * The highest bit of a guest-physical address, of which there are 48 or 52:
- * KVM_TDX_INIT_VM takes no other number from CPUID.
+ * The highest bit of a guest-physical address, 47 or 51: the TDX module knows
+ * no other widths, and KVM_TDX_INIT_VM takes the width from CPUID.
  */
 static EncryptedPageBit tdx_page_bit(EncryptedGuest *eg)
 {
-    bool wide = first_cpu && X86_CPU(first_cpu)->guest_phys_bits == 52;
+    X86CPU *cpu = first_cpu ? X86_CPU(first_cpu) : NULL;
+    uint32_t width = cpu ? cpu->guest_phys_bits ?: cpu->phys_bits : 0;
 
     return (EncryptedPageBit) {
-        .mask = wide ? BIT_ULL(51) : BIT_ULL(47),
+        .mask = width ? BIT_ULL(width - 1) : 0,
         .set_means_private = false,
     };
 }
