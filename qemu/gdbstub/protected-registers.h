@@ -11,7 +11,7 @@
 #ifdef CONFIG_USER_ONLY
 #define gdb_can_trap(what)          true
 #define gdb_refuse_protected(what)  false
-#define gdb_registers_tohex         gdb_memtohex
+#define gdb_put_protected(cpu, reg) false
 #else
 /**
  * gdb_can_trap: can the guest be made to stop by itself?
@@ -36,11 +36,15 @@ bool gdb_can_trap(const char *what);
 bool gdb_refuse_protected(const char *what);
 
 /**
- * gdb_registers_tohex: gdb_memtohex() of registers
+ * gdb_put_protected: send registers that are protected
  *
- * The digits are 'x', unavailable, where registers are protected.
+ * @reg: number of a register, or -1 for those of a g packet
+ *
+ * Returns true where they are protected; then they have been sent as 'x'
+ * digits, unavailable.  All but the program counter, which is sent as 0: gdb
+ * does not connect to a target without one, nor lets it continue.
  */
-void gdb_registers_tohex(GString *buf, const uint8_t *mem, int len);
+bool gdb_put_protected(CPUState *cpu, int reg);
 #endif
 
 #endif

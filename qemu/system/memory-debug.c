@@ -738,6 +738,18 @@ MemTxResult memory_debug_read_physical(CPUState *cpu, hwaddr addr, void *buf,
                                           len, errp);
 }
 
+const char *memory_debug_encryption_name(MemTxAttrs attrs)
+{
+    switch (attrs.encryption) {
+    case MEMTX_ENCRYPTION_PRIVATE:
+        return "private";
+    case MEMTX_ENCRYPTION_SHARED:
+        return "shared";
+    default:
+        return "";
+    }
+}
+
 hwaddr memory_debug_translate(CPUState *cpu, vaddr addr, MemTxAttrs *attrs,
                               Error **errp)
 {

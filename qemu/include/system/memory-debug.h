@@ -139,6 +139,13 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
 hwaddr memory_debug_translate(CPUState *cpu, vaddr addr, MemTxAttrs *attrs,
                               Error **errp);
 
+/**
+ * memory_debug_encryption_name: what the page-table leaf said, for the user
+ *
+ * Returns "private" or "shared", or "" where it says neither.
+ */
+const char *memory_debug_encryption_name(MemTxAttrs attrs);
+
 /*
  * The pieces that the two MemoryDebugOps are made of.  The first two walk
  * @as and use ram_debug_ops where a region has them; the others strip the

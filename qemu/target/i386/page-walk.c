@@ -82,6 +82,18 @@ bool x86_page_tables_init(CPUState *cpu, X86PageTables *tables, Error **errp)
     return true;
 }
 
+static MemTxResult refuse_table(AddressSpace *as, hwaddr addr, Error **errp)
+{
+    if (memory_region_present(as->root, addr)) {
+        error_setg(errp, "at physical address 0x%" HWADDR_PRIx
+                   " there is a device, not RAM", addr);
+        return MEMTX_ACCESS_ERROR;
+    }
+    error_setg(errp, "nothing is mapped at physical address 0x%" HWADDR_PRIx,
+               addr);
+    return MEMTX_DECODE_ERROR;
+}
+
 /* Page tables lie in RAM or ROM; a device's registers change when read */
 static MemTxResult check_is_ram(AddressSpace *as, hwaddr addr, hwaddr len,
                                 MemTxAttrs attrs, Error **errp)
@@ -94,15 +106,7 @@ static MemTxResult check_is_ram(AddressSpace *as, hwaddr addr, hwaddr len,
                                                    false, attrs);
 
         if (!memory_region_supports_direct_access(mr)) {
-            if (memory_region_access_valid(mr, offset, MIN(len, 8), false,
-                                           attrs)) {
-                error_setg(errp, "at physical address 0x%" HWADDR_PRIx
-                           " there is a device, not RAM", addr);
-                return MEMTX_ACCESS_ERROR;
-            }
-            error_setg(errp, "nothing is mapped at physical address 0x%"
-                       HWADDR_PRIx, addr);
-            return MEMTX_DECODE_ERROR;
+            return refuse_table(as, addr, errp);
         }
         addr += run;
         len -= run;
