@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The repository and the patch series are two forms of the same thing."""
+import shutil
 import tempfile
 import unittest
 from pathlib import Path
@@ -16,13 +17,17 @@ def check_out(tree, revision):
 class Copy:
     """A copy of this repository, with a QEMU tree of its own."""
 
-    def __init__(self, folder):
-        self.top = Path(folder) / "repository"
-        self.src = self.top / "build" / BASE / "src"
+    def __init__(self, top):
+        self.top = top
+        self.src = top / "build" / BASE / "src"
+
+    def make(self):
+        """Make it, up to the point where a user starts to edit."""
         copy(self.top)
-        git(folder, "clone", "-q", "--shared", "--no-checkout", BUILD / "src",
-            self.src)
+        git(self.top, "clone", "-q", "--shared", "--no-checkout",
+            BUILD / "src", self.src)
         check_out(self.src, "base")
+        self.series("assemble")
 
     def series(self, *args, check=True):
         return run("scripts/series", *args, cwd=self.top, check=check)
@@ -36,12 +41,19 @@ class Copy:
 
 
 class SeriesTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="series-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.made = Path(folder.name) / "repository"
+        Copy(cls.made).make()
+
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="series-")
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
-        self.copy = Copy(self.folder)
-        self.copy.series("assemble")
+        self.copy = Copy(self.folder / "repository")
+        shutil.copytree(self.made, self.copy.top, symlinks=True)
 
     def own_file(self):
         """A file of the series' own, as QEMU names it."""
