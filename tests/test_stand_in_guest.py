@@ -28,7 +28,8 @@ class Guest:
         if not cls.scripted and not has_kvm():
             raise unittest.SkipTest('there is no /dev/kvm')
         cls.guest = cls.enterClassContext(StandIn(
-            cls.kind, scripted=cls.scripted, cpus=2, program=binary(base=True)))
+            cls.kind, scripted=cls.scripted, cpus=2,
+            program=binary(base=True)))
         cls.guest.wait_running()
         cls.map = cls.guest.payload.map
 
