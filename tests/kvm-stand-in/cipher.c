@@ -3,13 +3,15 @@
  * The memory controller's cipher: Speck128/128 (eprint.iacr.org/2013/404) in
  * an XEX construction, so that equal blocks at different addresses differ and
  * one changed bit changes its whole 16-byte block, as with AES on hardware.
+ * Of its 32 rounds this takes so many as that needs: nobody attacks it.
  */
 #include <string.h>
 #include <sys/random.h>
 
 #include "standin.h"
 
-#define ROUNDS 32
+#define ROUNDS 10
+#define TWEAK_ROUNDS 4
 
 static uint64_t round_keys[ROUNDS];
 static pthread_once_t keyed = PTHREAD_ONCE_INIT;
@@ -45,13 +47,18 @@ static void make_key(void)
     }
 }
 
-static void encrypt_block(uint64_t b[2])
+static void rounds(uint64_t b[2], int n)
 {
     int i;
 
-    for (i = 0; i < ROUNDS; i++) {
+    for (i = 0; i < n; i++) {
         mix(&b[1], &b[0], round_keys[i]);
     }
+}
+
+static void encrypt_block(uint64_t b[2])
+{
+    rounds(b, ROUNDS);
 }
 
 static void decrypt_block(uint64_t b[2])
@@ -73,7 +80,7 @@ static void crypt(uint8_t *dst, const uint8_t *src, size_t len, uint64_t tweak,
     for (i = 0; i < len; i += 16) {
         mask[0] = tweak + i;
         mask[1] = ~mask[0];
-        encrypt_block(mask);
+        rounds(mask, TWEAK_ROUNDS);
         memcpy(b, src + i, 16);
         b[0] ^= mask[0];
         b[1] ^= mask[1];

@@ -62,10 +62,11 @@ def link(work, output, bit, initrd_at, blobs):
     if size > MAX_IMAGE:
         raise Unfit(f'{size} bytes are more than fit below 4 GiB: '
                     f'{MAX_IMAGE}; take a smaller kernel or initrd')
+    mask = 1 << bit if bit else 0
     files = [f'-D{name}_FILE="{work}/{name.lower()}"'
              for name in ('KERNEL', 'INITRD', 'PARAMS')]
     subprocess.run(
-        ['gcc', '-c', '-I', HERE, f'-DPRIVATE_MASK={1 << bit if bit else 0:#x}',
+        ['gcc', '-c', '-I', HERE, f'-DPRIVATE_MASK={mask:#x}',
          f'-DPARAMS={PARAMS:#x}', f'-DKERNEL={KERNEL:#x}',
          f'-DINITRD={initrd_at:#x}', *files, os.path.join(HERE, 'linux.S'),
          '-o', f'{work}/linux.o'], check=True)
@@ -104,7 +105,8 @@ def main():
     parser.add_argument('bzimage')
     parser.add_argument('initrd')
     parser.add_argument('output')
-    parser.add_argument('--bit', type=int, default=51, help='C-bit; 0: not encrypted')
+    parser.add_argument('--bit', type=int, default=51,
+                        help='C-bit; 0: not encrypted')
     parser.add_argument('--ram', type=int, default=256, help='guest MiB')
     parser.add_argument('--append', default='', help='kernel command line')
     args = parser.parse_args()

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The Linux test guest as a SEV guest under the KVM stand-in.
+
+Where no KVM boots a Linux, TCG is the hardware: QEMU's own emulation of an
+AMD processor runs a Linux with kvm_amd, and in that the SEV guest runs. Its
+console and QMP are passed out through serial ports, so that the class below
+is used in the same way.
+"""
+
+import functools
+import gzip
+import re
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+from payload.linux import pack
+
+from . import linux
+from .qemu import Qemu, binary
+from .qmp import QMP
+from .console import Console
+from .standin import (BUILD, build_lock, confidential_object, library,
+                      page_table_bit)
+from .wait import accept, listen
+
+RAM_MIB = 256
+CMDLINE = 'quiet pti=off'
+MODULES = ('irqbypass', 'ccp', 'kvm', 'kvm-amd')
+OUTER_BITS = 40         # physical address width of TCG's EPYC
+OUTER_INIT = '''#!/bin/sh
+mount -t proc proc /proc
+mount -t devtmpfs dev /dev
+for m in {modules}; do [ -e /$m.ko ] && insmod /$m.ko; done
+{command}
+echo "the inner QEMU ended with status $?"
+sleep 3
+poweroff -f
+'''
+
+
+@functools.cache
+def kernel_files():
+    """Folder with vmlinuz and KVM's modules, of the test guest's kernel."""
+    folder = BUILD / 'kernel'
+    package = f"{Path(linux.image()['kernel']).parent}.deb"
+    folder.mkdir(parents=True, exist_ok=True)
+    with build_lock(), subprocess.Popen(
+            ['dpkg-deb', '--fsys-tarfile', package],
+            stdout=subprocess.PIPE) as dpkg, tarfile.open(
+            fileobj=dpkg.stdout, mode='r|') as tar:
+        for member in tar:
+            name = Path(member.name)
+            if name.name.startswith('vmlinuz'):
+                target = folder / 'vmlinuz'
+            elif name.suffix == '.ko' and name.stem in MODULES:
+                target = folder / name.name
+            else:
+                continue
+            target.write_bytes(tar.extractfile(member).read())
+    return folder
+
+
+def firmware(bit):
+    """A Linux and the test guest's programs in one -bios image."""
+    target = BUILD / f'linux-{bit}.bin'
+    kernel = kernel_files() / 'vmlinuz'
+    with build_lock():
+        initrd = BUILD / 'initrd.gz'
+        initrd.write_bytes(gzip.compress(
+            Path(linux.image()['initrd']).read_bytes()))
+        pack(kernel, initrd, target, bit, RAM_MIB, CMDLINE)
+    return target
+
+
+def inner_arguments(image, bit, debug):
+    """QEMU's arguments for the guest itself."""
+    return ['-accel', 'kvm', '-cpu', 'max,check=off', '-bios', str(image),
+            '-object', confidential_object('sev', debug, bit)]
+
+
+def environment(bit, **settings):
+    """A command prefix: QEMU under the stand-in."""
+    settings = {'cbit': bit, 'sharing': 'announced', **settings}
+    return ['env', *(f'STANDIN_{name.upper()}={value}'
+                     for name, value in settings.items())]
+
+
+class SevLinux(linux.LinuxGuest):
+    """A Linux in SEV, on /dev/kvm; use LinuxGuest's methods."""
+
+    def __init__(self, program=None, debug=True, **settings):
+        bit = page_table_bit(scripted=False)
+        Qemu.__init__(self, *inner_arguments(firmware(bit), bit, debug),
+                      ram_mib=RAM_MIB, program=program,
+                      machine='q35,confidential-guest-support=cg0')
+        self.command = [*environment(bit, **settings),
+                        f'LD_PRELOAD={library()}', *self.command]
+
+
+class NestedSevLinux(linux.LinuxGuest):
+    """The same with TCG for hardware: console and qmp are the inner guest's.
+
+    host_memory() and gdb_socket are not, and stay unused.
+    """
+
+    def __init__(self, program=None, debug=True, **settings):
+        program = program or binary()
+        Qemu.__init__(
+            self, '-accel', 'tcg,thread=multi', '-cpu', 'EPYC,+svm,check=off',
+            '-kernel', str(kernel_files() / 'vmlinuz'), '-append',
+            'console=ttyS0 quiet panic=-1', ram_mib=1536, program=program)
+        initrd = outer_initrd(self.folder / 'root', program, debug, settings)
+        self.command += [
+            '-initrd', str(initrd), '-no-reboot',
+            '-serial', f'unix:{self.folder}/inner-serial',
+            '-chardev', f'socket,id=inner-qmp,path={self.folder}/inner-qmp',
+            '-device', 'isa-serial,chardev=inner-qmp,index=2,irq=5']
+        self.outer_console = None
+
+    def _start(self):
+        serial = listen(self.folder / 'inner-serial')
+        qmp = listen(self.folder / 'inner-qmp')
+        super()._start()
+        self.outer_console, self.outer_qmp = self.console, self.qmp
+        self.console = Console(accept(serial, 'serial', self._check_alive))
+        self.qmp = QMP(accept(qmp, 'QMP', self._check_alive), 300)
+
+
+def copy_libraries(program, root):
+    """The shared libraries that @program loads."""
+    listing = subprocess.run(['ldd', program], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout
+    for path in re.findall(r'(/\S+) \(0x', listing):
+        target = root / path.lstrip('/')
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+
+
+def inner_command(program, debug, settings):
+    """The command line inside, with the serial ports for its sockets."""
+    bit = OUTER_BITS - 1
+    return ' '.join([
+        *environment(bit, **settings), 'LD_PRELOAD=/kvm-stand-in.so', '/qemu',
+        '-nodefaults', '-display', 'none', '-m', f'{RAM_MIB}M',
+        '-M', 'q35,confidential-guest-support=cg0',
+        *inner_arguments('/linux.bin', bit, debug),
+        '-serial', '/dev/ttyS1', '-chardev', 'serial,id=qmp,path=/dev/ttyS2',
+        '-mon', 'chardev=qmp,mode=control'])
+
+
+def outer_initrd(root, program, debug, settings):
+    """An initramfs with busybox, QEMU, the stand-in and the guest."""
+    for name in 'bin', 'proc', 'dev':
+        (root / name).mkdir(parents=True)
+    shutil.copy(shutil.which('busybox'), root / 'bin')
+    for name in 'sh', 'mount', 'insmod', 'sleep', 'poweroff', 'env':
+        (root / 'bin' / name).symlink_to('busybox')
+    shutil.copy(program, root / 'qemu')
+    copy_libraries(program, root)
+    for module in kernel_files().glob('*.ko'):
+        shutil.copy(module, root)
+    shutil.copy(library(), root)
+    shutil.copy(firmware(OUTER_BITS - 1), root / 'linux.bin')
+    init = root / 'init'
+    init.write_text(OUTER_INIT.format(
+        modules=' '.join(MODULES),
+        command=inner_command(program, debug, settings)))
+    init.chmod(0o755)
+    archive = root.with_suffix('.cpio')
+    names = '\n'.join(str(path.relative_to(root))
+                      for path in sorted(root.rglob('*')))
+    with open(archive, 'wb') as out:
+        subprocess.run(['cpio', '--quiet', '-o', '-H', 'newc'], cwd=root,
+                       input=names.encode(), stdout=out, check=True)
+    return archive
