@@ -9,10 +9,12 @@ from . import gdb, linux, qemu
 class LinuxCase(unittest.TestCase):
     """A class of tests on one running Linux guest.
 
-    `encrypted`, `kernel`, `cpus`, `ram_mib` are LinuxGuest's; `guest` is the running guest and
-    `facts` what it said about itself.  Each test starts with a running VM.
+    `encrypted`, `kernel`, `cpus`, `ram_mib` are LinuxGuest's, `arguments`
+    more of QEMU's; `guest` is the running guest and `facts` what it said
+    about itself.  Each test starts with a running VM.
     """
 
+    arguments = ()
     encrypted = ''
     kernel = 'kernel'
     cpus = 1
@@ -27,7 +29,8 @@ class LinuxCase(unittest.TestCase):
                 not qemu.has_object(program, linux.SIMULATED):
             raise unittest.SkipTest(f'{program} has no {linux.SIMULATED}')
         cls.guest = cls.enterClassContext(linux.LinuxGuest(
-            encrypted=cls.encrypted, kernel=cls.kernel, cpus=cls.cpus,
+            *cls.arguments, encrypted=cls.encrypted, kernel=cls.kernel,
+            cpus=cls.cpus,
             ram_mib=cls.ram_mib, program=program))
         cls.guest.boot()
         cls.facts = cls.guest.facts()

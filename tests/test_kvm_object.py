@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The memory-debug object and query-memory-debug on guests of every kind."""
+
+import unittest
+
+from lib import doors
+from lib.kvm_case import (DEBUG_IOCTLS, DEBUGGABLE, TDX_DEBUG, KvmCase,
+                          debuggable, for_each_guest)
+from lib.standin import StandIn
+from payload.build import text_lines
+
+
+def with_object(**properties):
+    """Arguments of QEMU for a memory-debug object with @properties."""
+    pairs = ''.join(f',{name}={value}' for name, value in properties.items())
+    return ['-machine', 'memory-debug=md0',
+            '-object', f'memory-debug,id=md0{pairs}']
+
+
+class Root(KvmCase):
+    """Protected registers, and an operator who knows the page tables."""
+
+    def setUp(self):
+        super().setUp()
+        self.guest.qmp.cmd('qom-set', path='/objects/md0', property='root',
+                           value=f'{self.guest.payload.phys("pml4"):#x}')
+
+    def test_leaf_entries_tell_private_from_shared(self):
+        start, end = self.map['TEXT_PRIVATE'], self.map['TEXT_END']
+        shared, tail = self.map['TEXT_SHARED'], self.map['TEXT_TAIL']
+        text = (text_lines(b'PRV', start, shared) +
+                text_lines(b'SHR', shared, tail) + text_lines(b'PRV', tail, end))
+        virtual = self.guest.payload.virt(start)
+        for door in doors.VIRTUAL:
+            with self.subTest(door.__doc__):
+                self.assertEqual(door(self.guest, virtual, len(text)), text)
+        self.assertNotIn(b'PRV', self.guest.host_memory(start, len(text)))
+
+    def test_shared_leaf_of_a_private_page_shows_the_shared_page(self):
+        """The leaf is obeyed: what it maps is not the private page."""
+        if self.kind == 'sev-es':
+            self.skipTest('there, both are the same page')
+        page = self.map['TEXT_TAIL']
+        entry = (self.guest.payload.phys('pt') +
+                 (page - self.map['RAM_BASE']) // 512)
+        old = int.from_bytes(doors.xp(self.guest, entry, 8), 'little')
+        new = old ^ (1 << self.guest.payload.bit)
+        self.guest.stop()
+        with doors.RSP(self.guest.gdb_socket) as rsp:
+            rsp.physical(True)
+            rsp.write(entry, new.to_bytes(8, 'little'))
+            rsp.physical(False)
+            self.assertEqual(rsp.read(self.guest.payload.virt(page), 16),
+                             self.guest.host_memory(page, 16))
+            rsp.physical(True)
+            rsp.write(entry, old.to_bytes(8, 'little'))
+            rsp.physical(False)
+            self.assertEqual(rsp.read(self.guest.payload.virt(page), 16),
+                             text_lines(b'PRV', page, page + 16))
+
+    def test_private_leaf_of_a_shared_page_is_a_conflict(self):
+        if self.kind == 'sev-es':
+            self.skipTest('nobody knows there that the page is shared')
+        page = self.map['TEXT_SHARED']
+        # The identity map is private throughout
+        with self.assertRaisesRegex(doors.Refused,
+                                    'page is private, but it is shared'):
+            doors.memsave(self.guest, page, 16)
+
+
+for_each_guest(globals(), Root, {
+    name: {**attributes, 'settings': {
+        **attributes['settings'],
+        'args': with_object(paging='4level', root='0x200000')}}
+    for name, attributes in DEBUGGABLE.items()
+    if attributes['kind'] != 'sev' and 'Unified' not in name})
+
+
+class Query(unittest.TestCase):
+    """query-memory-debug, and what the object makes of a kernel."""
+
+    def query(self, kind, **settings):
+        """What QEMU says of a guest."""
+        guest = self.enterContext(StandIn(kind, scripted=True, **settings))
+        guest.wait_running()
+        return guest, guest.qmp.cmd('query-memory-debug')
+
+    def test_kinds_and_backends(self):
+        for kind, settings, backend in (
+                ('sev', {}, 'sev-dbg'), ('sev', {'unified': 1}, 'unified'),
+                ('sev-es', {}, 'sev-dbg'), ('snp', {}, None),
+                ('snp', {'unified': 1}, 'unified'), ('tdx', TDX_DEBUG, None),
+                ('tdx', {**TDX_DEBUG, 'unified': 1}, 'unified')):
+            with self.subTest(kind=kind, settings=settings):
+                _, info = self.query(kind, **settings)
+                self.assertEqual(info['kind'],
+                                 {'snp': 'sev-snp'}.get(kind, kind))
+                self.assertEqual(info.get('backend'), backend)
+                self.assertTrue(info['launched'])
+                self.assertEqual(info['registers-protected'], kind != 'sev')
+
+    def test_policy_is_the_reason(self):
+        _, info = self.query('sev', debug=False)
+        self.assertFalse(info['allowed'])
+        self.assertIn('NODBG', info['reason'])
+
+    def test_operator_chooses_the_backend(self):
+        guest, info = self.query('sev', unified=1, strict=1,
+                                 args=with_object(backend='sev-dbg'))
+        self.assertEqual(info['backend'], 'sev-dbg')
+        self.assertIn(b'PRV', doors.xp(guest, 0x240000, 16))
+        self.assertEqual({call.name for call in guest.calls(*DEBUG_IOCTLS)},
+                         {'KVM_SEV_DBG_DECRYPT'})
+
+    def test_on_refuses_to_start_where_the_kernel_has_no_interface(self):
+        for kind, settings in ('snp', {}), ('tdx', TDX_DEBUG):
+            with self.subTest(kind), \
+                    self.assertRaisesRegex(ConnectionError,
+                                           'no interface to the private'):
+                self.query(kind, args=with_object(enabled='on'), **settings)
+
+    def test_off_forbids_what_the_policy_allows(self):
+        guest, info = self.query('sev', args=with_object(enabled='off'),
+                                 **debuggable('sev'))
+        self.assertFalse(info['allowed'])
+        with self.assertRaises(doors.Refused):
+            doors.xp(guest, 0x240000, 16)
+        self.assertEqual(guest.calls(*DEBUG_IOCTLS), [])
+
+
+if __name__ == '__main__':
+    unittest.main()
