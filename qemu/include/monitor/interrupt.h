@@ -8,15 +8,31 @@
 #define MONITOR_INTERRUPT_H
 
 /**
- * monitor_interrupted: should a long HMP command stop?
+ * MonitorInterrupt: a long HMP command that can be ended early
  *
  * @mon: the monitor it prints to
- *
- * For commands whose output the guest can make endless.  Cheap enough for a
- * call every few lines.  Called in the monitor's thread, with the BQL held.
- *
- * Returns NULL to go on, or the reason not to, a constant for the user.
+ * @typed_ahead: bytes that waited at the terminal when it began
  */
-const char *monitor_interrupted(Monitor *mon);
+typedef struct MonitorInterrupt {
+    Monitor *mon;
+    int typed_ahead;
+} MonitorInterrupt;
+
+/* Called when the command begins, in the monitor's thread, with the BQL */
+void monitor_interrupt_init(MonitorInterrupt *interrupt, Monitor *mon);
+
+/**
+ * monitor_interrupted: should the command stop?
+ *
+ * For commands whose output the guest can make endless: a user at a terminal
+ * presses any key, the client of a socket sends Ctrl-C or hangs up, QEMU is
+ * asked to quit, or nobody reads the output.  Costs a system call.
+ *
+ * What the user has typed stays for the monitor to read.
+ *
+ * Called in the monitor's thread, with the BQL held.  Returns NULL to go on,
+ * or the reason not to, a constant for the user.
+ */
+const char *monitor_interrupted(const MonitorInterrupt *interrupt);
 
 #endif

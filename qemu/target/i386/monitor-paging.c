@@ -52,7 +52,8 @@ typedef struct PagePrinter {
     uint64_t end;
     uint64_t prot;
     MemTxAttrs attrs;
-    const char *interrupted;
+    MonitorInterrupt interrupt;
+    const char *stopped;
 } PagePrinter;
 
 /* The guest can make page tables that take forever to print */
@@ -60,8 +61,8 @@ static bool printer_go_on(void *opaque)
 {
     PagePrinter *p = opaque;
 
-    p->interrupted = monitor_interrupted(p->mon);
-    return !p->interrupted;
+    p->stopped = monitor_interrupted(&p->interrupt);
+    return !p->stopped;
 }
 
 static hwaddr shown_va(const PagePrinter *p, uint64_t va)
@@ -122,10 +123,11 @@ static void print_pages(Monitor *mon,
         return;
     }
     p.format = x86_paging_format(p.tables.mode);
+    monitor_interrupt_init(&p.interrupt, mon);
     if (x86_page_visit(&p.tables, &visitor, &p)) {
         print_range(&p);
     } else {
-        monitor_printf(mon, "Stopped: %s\n", p.interrupted);
+        monitor_printf(mon, "Stopped: %s\n", p.stopped);
     }
 }
 

@@ -300,10 +300,30 @@ static MemTxResult visit_read_table(Visit *v, int level, hwaddr gpa,
 }
 
 static bool visit_table(Visit *v, int level, hwaddr gpa, vaddr va,
+                        uint64_t prot);
+
+static bool visit_entry(Visit *v, int level, uint64_t entry, vaddr va,
                         uint64_t prot)
 {
     const X86PageTables *tables = v->tables;
-    const X86PagingFormat *format = v->format;
+
+    if (!(entry & X86_ENTRY_PRESENT)) {
+        return true;
+    }
+    if (x86_entry_is_leaf(v->format, level, entry)) {
+        X86PageLeaf leaf = make_leaf(tables, level, va, entry, prot);
+
+        return v->visitor->leaf(&leaf, v->opaque);
+    }
+    return visit_table(v, level - 1,
+                       x86_entry_address(v->format, level, entry,
+                                         tables->page_bit),
+                       va, prot & entry_prot(tables, level, entry));
+}
+
+static bool visit_table(Visit *v, int level, hwaddr gpa, vaddr va,
+                        uint64_t prot)
+{
     MemTxResult result;
     Error *err = NULL;
     unsigned i;
@@ -313,30 +333,16 @@ static bool visit_table(Visit *v, int level, hwaddr gpa, vaddr va,
     }
     result = visit_read_table(v, level, gpa, &err);
     if (result != MEMTX_OK) {
-        return v->visitor->unreadable(x86_va_canonical(format, va), result,
+        return v->visitor->unreadable(x86_va_canonical(v->format, va), result,
                                       err, v->opaque);
     }
-    for (i = 0; i < x86_table_entries(format, level);
-         i++, va += x86_entry_span(format, level)) {
-        uint64_t entry = x86_table_entry(format, v->table[level - 1], i);
-        bool go_on = true;
+    for (i = 0; i < x86_table_entries(v->format, level); i++) {
+        uint64_t entry = x86_table_entry(v->format, v->table[level - 1], i);
 
-        if (!(entry & X86_ENTRY_PRESENT)) {
-            continue;
-        }
-        if (x86_entry_is_leaf(format, level, entry)) {
-            X86PageLeaf leaf = make_leaf(tables, level, va, entry, prot);
-
-            go_on = v->visitor->leaf(&leaf, v->opaque);
-        } else {
-            go_on = visit_table(v, level - 1,
-                                x86_entry_address(format, level, entry,
-                                                  tables->page_bit), va,
-                                prot & entry_prot(tables, level, entry));
-        }
-        if (!go_on) {
+        if (!visit_entry(v, level, entry, va, prot)) {
             return false;
         }
+        va += x86_entry_span(v->format, level);
     }
     return true;
 }

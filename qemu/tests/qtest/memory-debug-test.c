@@ -706,14 +706,16 @@ static void test_refuses_to_start(const void *opaque)
 
 static void test_help(void)
 {
+    static const char *const names[] = {
+        "enabled=", "readonly=", "backend=", "root=", "paging=", "vcpus=",
+    };
     g_autofree char *cmd = g_strdup_printf("%s -object memory-debug,help",
                                            qtest_qemu_binary(NULL));
     g_autofree char *out = NULL;
 
     g_assert_true(g_spawn_command_line_sync(cmd, &out, NULL, NULL, NULL));
-    for (const char **name = (const char *[]) { "enabled=", "readonly=",
-         "backend=", "root=", "paging=", "vcpus=", NULL }; *name; name++) {
-        assert_contains(out, *name);
+    for (int i = 0; i < ARRAY_SIZE(names); i++) {
+        assert_contains(out, names[i]);
     }
 }
 
