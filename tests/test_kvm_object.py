@@ -93,16 +93,19 @@ class Query(unittest.TestCase):
                 ('tdx', {**TDX_DEBUG, 'unified': 1}, 'unified')):
             with self.subTest(kind=kind, settings=settings):
                 _, info = self.query(kind, **settings)
-                self.assertEqual(info['kind'],
+                self.assertEqual(info['guest'],
                                  {'snp': 'sev-snp'}.get(kind, kind))
                 self.assertEqual(info.get('backend'), backend)
+                self.assertIn('KVM_MEMORY_ENCRYPT_READ_MEMORY',
+                              info['backend-reason'])
                 self.assertTrue(info['launched'])
-                self.assertEqual(info['registers-protected'], kind != 'sev')
+                self.assertEqual(info['registers'], 'readable'
+                                 if kind == 'sev' else 'protected')
 
     def test_policy_is_the_reason(self):
         _, info = self.query('sev', debug=False)
-        self.assertFalse(info['allowed'])
-        self.assertIn('NODBG', info['reason'])
+        self.assertFalse(info['readable'])
+        self.assertIn('NODBG', info['forbidden-by'])
 
     def test_operator_chooses_the_backend(self):
         guest, info = self.query('sev', unified=1, strict=1,
@@ -122,7 +125,7 @@ class Query(unittest.TestCase):
     def test_off_forbids_what_the_policy_allows(self):
         guest, info = self.query('sev', args=with_object(enabled='off'),
                                  **debuggable('sev'))
-        self.assertFalse(info['allowed'])
+        self.assertFalse(info['readable'])
         with self.assertRaises(doors.Refused):
             doors.xp(guest, 0x240000, 16)
         self.assertEqual(guest.calls(*DEBUG_IOCTLS), [])

@@ -7,6 +7,7 @@ qemu        one QEMU process with its sockets, log and host-side memory
 console     the guest's serial line: expect with a deadline
 rsp         gdb remote protocol, packet by packet
 gdb         the real gdb, run as a batch
+dump        dumps of a guest's memory, and the tools that read them
 doors       every way to read guest memory, as one function each
 linux       the Linux test guest of tests/guest
 repository  a copy of this repository, for tests that change one

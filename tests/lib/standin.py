@@ -45,13 +45,13 @@ def host_address_bits():
         return int(re.search(r'(\d+) bits physical', info.read()).group(1))
 
 
-def page_table_bit(scripted):
+def page_table_bit(scripted, kind='sev'):
     """Position of the C-bit, or of TDX's shared bit.
 
-    51 as on current hardware, unless KVM has to map memory at it.
+    51 and 47 as on current hardware, unless KVM has to map memory at it.
     """
-    bits = 52 if scripted else host_address_bits()
-    return min(51, bits - 1)
+    hardware = 47 if kind == 'tdx' else 51
+    return hardware if scripted else min(hardware, host_address_bits() - 1)
 
 
 def library(name='kvm-stand-in.so'):
@@ -114,7 +114,7 @@ class StandIn(Qemu):
                  cpus=1, ram_mib=64, pflash=False, args=(), program=None,
                  **settings):
         self.kind = kind
-        self.bit = bit = settings.get('cbit', page_table_bit(scripted))
+        self.bit = bit = settings.get('cbit', page_table_bit(scripted, kind))
         settings.setdefault('cbit', bit)
         settings.setdefault('phys_bits', bit + 1)
         self.payload = payload(kind, bit)

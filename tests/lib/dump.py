@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Dumps of a guest's memory, and the tools of Debian that read them."""
+
+import shutil
+import struct
+import subprocess
+
+ELF = 'elf'
+FLATTENED = ('kdump-zlib', 'kdump-lzo', 'kdump-snappy')
+RAW = ('kdump-raw-zlib', 'kdump-raw-lzo', 'kdump-raw-snappy')
+FORMATS = (ELF,) + FLATTENED + RAW
+SECONDS = 300
+
+EHDR = struct.Struct('<16sHHIQQQIHHHHHH')
+PHDR = struct.Struct('<IIQQQQQQ')
+PT_LOAD = 1
+
+
+class ToolError(Exception):
+    """A tool did not do what it was asked for; the text is what it said."""
+
+
+def take(qemu, kind, name='dump', **arguments):
+    """Dump the guest's memory to a file in @qemu's folder.
+
+    @kind is a format, @arguments are further ones of dump-guest-memory.
+    Returns the path and what the command returned.
+    """
+    path = qemu.folder / f'{name}.{kind}'
+    path.unlink(missing_ok=True)
+    arguments.setdefault('paging', False)
+    result = qemu.qmp.cmd('dump-guest-memory', SECONDS, format=kind,
+                          protocol=f'file:{path}', **arguments)
+    path.chmod(0o600)
+    return path, result
+
+
+def tool(*command, **options):
+    """Run a tool and return what it printed, on both of its outputs."""
+    done = subprocess.run([str(word) for word in command], check=False,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                          timeout=SECONDS, **options)
+    text = done.stdout.decode(errors='replace').replace('\r', '\n')
+    if done.returncode:
+        raise ToolError(f'{command[0]} ended with {done.returncode}:\n{text}')
+    return text
+
+
+def segments(path):
+    """[(gpa, va, size, offset in the file)] of an ELF dump's segments."""
+    with open(path, 'rb') as f:
+        ehdr = EHDR.unpack(f.read(EHDR.size))
+        f.seek(ehdr[5])
+        headers = [PHDR.unpack(f.read(PHDR.size)) for _ in range(ehdr[10])]
+    return [(pa, va, size, offset)
+            for kind, _, offset, va, pa, size, _, _ in headers
+            if kind == PT_LOAD]
+
+
+def read(path, gpa, length):
+    """Bytes of an ELF dump at a guest-physical address."""
+    for start, _, size, offset in segments(path):
+        if start <= gpa and gpa + length <= start + size:
+            with open(path, 'rb') as f:
+                f.seek(offset + gpa - start)
+                return f.read(length)
+    raise ToolError(f'{path.name} has no segment with 0x{gpa:x}')
+
+
+def has_makedumpfile():
+    """Is there a makedumpfile?"""
+    return shutil.which('makedumpfile') is not None
+
+
+def makedumpfile_knows(compression):
+    """Was makedumpfile built with @compression (lzo, snappy, zlib)?"""
+    lines = tool('makedumpfile', '-v').splitlines()
+    return compression == 'zlib' or f'{compression}\tenabled' in lines
+
+
+def rearranged(path):
+    """A flattened dump as the tools want it, which is a new file."""
+    target = path.with_suffix('.rearranged')
+    target.unlink(missing_ok=True)
+    with open(path, 'rb') as f:
+        tool('makedumpfile', '-R', target, stdin=f)
+    return target
+
+
+def with_program_headers_first(path):
+    """A copy of an ELF dump with its program headers behind the ELF header.
+
+    There makedumpfile up to 1.7.2 looks for them, whatever the ELF header
+    says; QEMU puts section headers there since 7.2, of any guest.
+    """
+    target = path.with_suffix('.moved')
+    shutil.copyfile(path, target)
+    with open(target, 'r+b') as f:
+        ehdr = list(EHDR.unpack(f.read(EHDR.size)))
+        f.seek(ehdr[5])
+        headers = f.read(PHDR.size * ehdr[10])
+        ehdr[5], ehdr[6], ehdr[12], ehdr[13] = EHDR.size, 0, 0, 0
+        f.seek(0)
+        f.write(EHDR.pack(*ehdr) + headers)
+    return target
+
+
+def kernel_log(path):
+    """What makedumpfile finds as the kernel's log."""
+    target = path.with_suffix('.log')
+    target.unlink(missing_ok=True)
+    tool('makedumpfile', '--dump-dmesg', path, target)
+    return target.read_text(errors='replace')
+
+
+def filtered(path):
+    """The dump without pages of zeros, caches, free and user pages."""
+    target = path.with_suffix('.filtered')
+    target.unlink(missing_ok=True)
+    tool('makedumpfile', '-c', '-d', '31', path, target)
+    return target
+
+
+def crash(vmlinux, path, *commands):
+    """What crash prints for the commands."""
+    script = path.with_suffix('.crash')
+    script.write_text('\n'.join(['set scroll off', *commands, 'exit', '']))
+    return tool('crash', '-s', '-i', script, vmlinux, path,
+                stdin=subprocess.DEVNULL)

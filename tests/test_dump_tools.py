@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Debian's tools find in an encrypted guest's dump what the guest has seen."""
+
+import os
+import shutil
+import subprocess
+import unittest
+
+from lib import dump, linux
+from lib.case import LinuxCase
+
+DEBUG_KERNEL = linux.GUEST / 'debug-kernel'
+# For drgn, which is a library of the system's Python
+DRGN = """
+import sys, drgn
+program = drgn.Program()
+program.set_core_dump(sys.argv[1])
+assert program.flags & drgn.ProgramFlags.IS_LINUX_KERNEL, program.flags
+data = program.read(int(sys.argv[2]), int(sys.argv[3]), physical=True)
+sys.stdout.buffer.write(data)
+"""
+
+
+def formats(function):
+    """Make of a method with the argument @kind a test for each format."""
+    function.formats = dump.FORMATS
+    return function
+
+
+def each_format(cls):
+    """Decorator of a class with methods marked by formats()."""
+    for name, function in list(vars(cls).items()):
+        for kind in getattr(function, 'formats', ()):
+            def test(self, function=function, kind=kind):
+                function(self, kind)
+            setattr(cls, f'test_{name}_of_{kind.replace("-", "_")}', test)
+    return cls
+
+
+class DumpCase(LinuxCase):
+    """An encrypted guest whose kernel has crashed.
+
+    It has memory above 4 GiB: in a dump without, makedumpfile 1.7 gets the
+    number of page frames wrong and cannot filter, of any guest.
+    """
+
+    arguments = '-machine', 'max-ram-below-4g=128M'
+    ram_mib = 256
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        cls.banner = cls.guest.symbols('linux_banner')['linux_banner']
+        cls.guest.ask('check start 32')
+        cls.guest.console.send('panic')
+        cls.guest.console.expect('.*Kernel panic - not syncing',
+                                 'the kernel to crash')
+        cls.guest.stop()
+
+    def setUp(self):
+        pass    # what has crashed stays stopped
+
+    def take(self, kind, **arguments):
+        """A dump, without the pages that must not be in it."""
+        path, result = dump.take(self.guest, kind, self.id(), **arguments)
+        self.addCleanup(path.unlink, missing_ok=True)
+        self.assertNotIn('unreadable', result)
+        return path
+
+    def made(self, path):
+        """Remove @path after the test."""
+        self.addCleanup(path.unlink, missing_ok=True)
+        return path
+
+    def for_makedumpfile(self, kind):
+        """A dump that Debian's makedumpfile can open."""
+        if not dump.has_makedumpfile():
+            self.skipTest('there is no makedumpfile: '
+                          'apt-get install makedumpfile')
+        if not dump.makedumpfile_knows(kind.rpartition('-')[2]) and \
+                kind != dump.ELF:
+            self.skipTest(f'this makedumpfile was built without {kind}')
+        path = self.take(kind)
+        if kind == dump.ELF:
+            return self.made(dump.with_program_headers_first(path))
+        if kind in dump.FLATTENED:
+            return self.made(dump.rearranged(path))
+        return path
+
+    def assert_kernel_log(self, log):
+        """@log is that of our guest, from its boot to its end."""
+        self.assertIn(self.facts.version, log)
+        self.assertIn(f'Command line: {self.facts.cmdline}', log)
+        self.assertIn('sysrq: Trigger a crash', log)
+        self.assertIn('Kernel panic - not syncing', log)
+
+
+@each_format
+class Tools(DumpCase):
+    """The tools, each on each format that it knows."""
+
+    def test_host_sees_nothing(self):
+        self.assert_hidden(self.banner.pa, self.facts.version.encode())
+
+    @formats
+    def kernel_log(self, kind):
+        path = self.for_makedumpfile(kind)
+        log = dump.kernel_log(path)
+        self.made(path.with_suffix('.log'))
+        self.assert_kernel_log(log)
+
+    @formats
+    def filter(self, kind):
+        path = self.for_makedumpfile(kind)
+        small = self.made(dump.filtered(path))
+        # 32 MiB of a process, which nothing compresses, are gone
+        self.assertLess(small.stat().st_size, path.stat().st_size - (30 << 20))
+        self.assert_kernel_log(dump.kernel_log(small))
+        self.made(small.with_suffix('.log'))
+
+    @formats
+    def crash(self, kind):
+        if not shutil.which('crash'):
+            self.skipTest('there is no crash: apt-get install crash')
+        command = [DEBUG_KERNEL]
+        if os.environ.get('DEBUG_KERNEL'):
+            command.append('--fetch')
+        found = subprocess.run(command, check=False, text=True,
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+        if found.returncode:
+            self.skipTest('crash needs the kernel with debugging information '
+                          '(280 MB): DEBUG_KERNEL=1 make check fetches it')
+        path = self.take(kind)
+        self.made(path.with_suffix('.crash'))
+        said = dump.crash(found.stdout.strip(), path, 'bt', 'ps', 'log',
+                          f'rd -8 -p 0x{self.facts.note.pa:x} 16')
+        self.assertRegex(said, r'#\d+ \[\w+\] sysrq_handle_crash')
+        self.assertRegex(said, r'> +1 +0 +0 +\w+ +RU .* init')
+        self.assert_kernel_log(said)
+        self.assertIn(self.facts.note_text[:16], said)
+
+    @formats
+    def drgn(self, kind):
+        python = '/usr/bin/python3'
+        has = subprocess.run([python, '-c', 'import drgn'], check=False,
+                             stderr=subprocess.DEVNULL)
+        if has.returncode:
+            self.skipTest('there is no drgn: apt-get install python3-drgn')
+        if kind in dump.FLATTENED:
+            self.skipTest('drgn does not know the flattened formats')
+        path = self.take(kind)
+        text = self.facts.version.encode()
+        read = subprocess.run([python, '-c', DRGN, path, str(self.banner.pa),
+                               str(len(text))], check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertEqual(read.returncode, 0, read.stderr.decode())
+        self.assertEqual(read.stdout, text)
+
+
+if __name__ == '__main__':
+    unittest.main()
