@@ -197,6 +197,12 @@ bool dump_memory_hides_registers(DumpState *s)
     return s->memory && s->memory->registers_protected;
 }
 
+const char *dump_memory_machine_name(DumpState *s)
+{
+    return dump_memory_hides_registers(s) &&
+           s->dump_info.d_machine == EM_X86_64 ? "x86_64" : NULL;
+}
+
 /*
  * kdump-compressed formats
  */

@@ -68,6 +68,13 @@ void dump_memory_check_notes(DumpState *s);
 bool dump_memory_hides_registers(DumpState *s);
 
 /**
+ * dump_memory_machine_name: what Linux calls the machine
+ *
+ * For the headers of a dump in which no register note tells it; else NULL.
+ */
+const char *dump_memory_machine_name(DumpState *s);
+
+/**
  * dump_memory_begin: note where the output starts and how large it will be
  *
  * True for a normal guest.

@@ -19,6 +19,7 @@
 #define FLAT_END        (-1)
 
 /* Offsets in struct disk_dump_header and struct kdump_sub_header */
+#define UTS_MACHINE     272
 #define BLOCK_SIZE      428
 #define SUB_HDR_BLOCKS  432
 #define BITMAP_BLOCKS   436
@@ -158,6 +159,12 @@ static DumpPage kdump_page(const DumpFile *f, uint64_t gpa)
 DumpPage dump_file_page(const DumpFile *f, uint64_t gpa)
 {
     return dump_file_is_elf(f) ? elf_page(f, gpa) : kdump_page(f, gpa);
+}
+
+const char *dump_file_machine(const DumpFile *f)
+{
+    g_assert_false(dump_file_is_elf(f));
+    return f->data + UTS_MACHINE;
 }
 
 const char *dump_file_notes(const DumpFile *f, size_t *size)

@@ -38,6 +38,9 @@ const Elf64_Phdr *dump_file_phdr(const DumpFile *f, unsigned i);
 /* The page at guest-physical address @gpa */
 DumpPage dump_file_page(const DumpFile *f, uint64_t gpa);
 
+/* kdump: what Linux calls the machine */
+const char *dump_file_machine(const DumpFile *f);
+
 /* The notes; NULL if their size is 0 */
 const char *dump_file_notes(const DumpFile *f, size_t *size);
 

@@ -739,6 +739,8 @@ static void test_protected_registers(const void *format)
     assert_warns(result, "registers are protected");
     if (dump_file_is_elf(f)) {
         g_assert_cmpint(dump_file_ehdr(f)->e_machine, ==, EM_X86_64);
+    } else {
+        g_assert_cmpstr(dump_file_machine(f), ==, "x86_64");
     }
     /* VMCOREINFO, and nothing of a register */
     notes = dump_file_notes(f, &got);
