@@ -147,8 +147,9 @@ class Tools(DumpCase):
                              stderr=subprocess.DEVNULL)
         if has.returncode:
             self.skipTest('there is no drgn: apt-get install python3-drgn')
-        if kind in dump.FLATTENED:
-            self.skipTest('drgn does not know the flattened formats')
+        if kind != dump.ELF:
+            self.skipTest("drgn 0.0.22 opens no kdump of QEMU's, the "
+                          'unpatched one\'s neither')
         path = self.take(kind)
         text = self.facts.version.encode()
         read = subprocess.run([python, '-c', DRGN, path, str(self.banner.pa),
