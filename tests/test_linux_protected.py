@@ -92,6 +92,32 @@ class ByVmcoreinfo(ProtectedCase):
         # the guest has gone on where it was
         self.assertEqual(self.guest.facts().version, self.facts.version)
 
+    def test_steps_and_breakpoints_are_refused(self):
+        with RSP(self.guest.gdb_socket) as rsp:
+            for kind in range(5):
+                with self.assertRaises(RSPError):
+                    rsp.insert_breakpoint(self.banner.va, kind)
+            for packet in ('s', 'vCont;s:1', 'vCont;s:1;c'):
+                self.assertRegex(rsp.ask(packet), '^E', packet)
+            rsp.detach()
+        self.assertIn('cannot insert a breakpoint: the registers',
+                      self.guest.log())
+        self.assertIn('cannot single-step: the registers', self.guest.log())
+        output = self.gdb('stepi', 'break *&linux_banner', 'continue',
+                          stay_stopped=True)
+        self.assertIn('E22', output)
+        self.assertIn('Cannot insert breakpoint 1', output)
+
+    def test_page_tables_are_listed_and_followed(self):
+        self.guest.stop()
+        place = self.banner
+        found = self.guest.qmp.hmp(f'gva2gpa 0x{place.va:x}')
+        self.assertRegex(found, rf'gpa: 0x{place.pa:x}\b')
+        page = 0x200000
+        self.assertRegex(
+            self.guest.qmp.hmp('info tlb', 300),
+            rf'(?m)^{place.va & -page:x}: 0*{place.pa & -page:x} ')
+
     def test_monitor_says_that_registers_are_protected(self):
         for line in ('info registers', 'print $rip', 'x /4xb $rip'):
             with self.subTest(line):
@@ -279,6 +305,21 @@ class Off(LinuxCase):
                 with self.subTest(door.__doc__):
                     self.assertRaises(doors.Refused, door, self.guest, addr,
                                       16)
+
+    def test_neither_dump_nor_page_tables_nor_host_addresses(self):
+        banner = self.guest.symbols('linux_banner')['linux_banner']
+        path = self.guest.folder / 'vmcore'
+        self.guest.stop()
+        with self.assertRaises(QMPError) as caught:
+            self.guest.qmp.cmd('dump-guest-memory', paging=False,
+                               protocol=f'file:{path}')
+        self.assertIn('turned off', str(caught.exception))
+        self.assertFalse(path.exists())
+        for line in ('info tlb', 'info mem', f'gpa2hva 0x{banner.pa:x}'):
+            with self.subTest(line):
+                output = self.guest.qmp.hmp(line)
+                self.assertRegex(output, 'turned off|encrypted')
+                self.assertNotRegex(output, r'^[0-9a-f]{16}[:-]')
 
 
 class OffEncrypted(Off):

@@ -31,13 +31,16 @@ static void report_once(Error *err)
     }
 }
 
-/* Unmapped addresses are everyday business, all else is not */
-static bool is_worth_a_report(MemTxResult result, bool physical)
+/*
+ * Unmapped addresses are everyday business, unless page tables may be not
+ * known.  At 0, gdb looks for the code that gdb_put_protected() led it to.
+ */
+static bool is_worth_a_report(MemTxResult result, hwaddr addr, bool physical)
 {
     if (result != MEMTX_DECODE_ERROR) {
         return memory_debug_guest() || !memory_debug_within_limit(true, NULL);
     }
-    return !physical && memory_debug_registers_protected();
+    return !physical && addr && memory_debug_registers_protected();
 }
 
 int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
@@ -54,7 +57,7 @@ int gdb_memory_rw_debug(CPUState *cpu, hwaddr addr, uint8_t *buf, int len,
     if (result == MEMTX_OK) {
         return 0;
     }
-    if (is_worth_a_report(result, physical)) {
+    if (is_worth_a_report(result, addr, physical)) {
         report_once(err);
     } else {
         error_free(err);

@@ -92,9 +92,9 @@ void memory_debug_limit(MemoryDebugLimit limit, const char *why)
     }
 }
 
-bool memory_debug_within_limit(bool is_write, Error **errp)
+/* Called with memory_debug.lock held */
+static bool within_limit(bool is_write, Error **errp)
 {
-    QEMU_LOCK_GUARD(&memory_debug.lock);
     if (memory_debug.limit == MEMORY_DEBUG_OFF) {
         error_setg(errp, "access to guest memory by debuggers is turned off: "
                    "%s", memory_debug.limit_why);
@@ -108,6 +108,12 @@ bool memory_debug_within_limit(bool is_write, Error **errp)
     return true;
 }
 
+bool memory_debug_within_limit(bool is_write, Error **errp)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    return within_limit(is_write, errp);
+}
+
 /* Called with memory_debug.lock held */
 static bool policy_allows(Error **errp)
 {
@@ -118,18 +124,15 @@ static bool policy_allows(Error **errp)
 
 bool memory_debug_allowed(Error **errp)
 {
-    if (!memory_debug_within_limit(false, errp)) {
-        return false;
-    }
     QEMU_LOCK_GUARD(&memory_debug.lock);
-    return policy_allows(errp);
+    return within_limit(false, errp) && policy_allows(errp);
 }
 
 bool memory_debug_host_view(Error **errp)
 {
     ERRP_GUARD();
     if (!memory_debug.guest) {
-        return true;
+        return memory_debug_within_limit(false, errp);
     }
     error_setg(errp, "the memory of this guest is encrypted: the host's page "
                "does not hold what the guest sees");
@@ -410,6 +413,10 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     ERRP_GUARD();
     EncryptedGuest *eg = memory_debug.guest;
 
+    if (!within_limit(false, errp)) {
+        memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_LIMIT]++;
+        return false;
+    }
     if (!policy_allows(errp)) {
         memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_POLICY]++;
         return false;

@@ -241,7 +241,8 @@ bool memory_debug_within_limit(bool is_write, Error **errp);
  * guest sees?
  *
  * False for an encrypted guest, with an error that names what to use
- * instead.  For commands that hand out such pointers.
+ * instead, and where the limit forbids all access.  For commands that hand
+ * out such pointers.
  */
 bool memory_debug_host_view(Error **errp);
 

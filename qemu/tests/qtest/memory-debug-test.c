@@ -394,6 +394,7 @@ static void test_hmp(const void *args)
     assert_hmp_says(qts, "memory-debug-write 0x123ff8 5g", "two hexadecimal");
     assert_hmp_says(qts, "memory-debug-read 0x4000000 8", "nothing is mapped");
     assert_hmp_says(qts, "memory-debug-read 0 0x100001", "too many");
+    assert_hmp_says(qts, "memory-debug-read -v -r 0 16", "physical addresses");
     qtest_quit(qts);
 }
 
@@ -541,6 +542,8 @@ static void test_off(const void *args)
     assert_hmp_says(qts, "xp /4xb 0x123ff8", why);
     assert_hmp_says(qts, "x /4xb 0x123ff8", why);
     assert_hmp_says(qts, "sum 0x123ff8 16", why);
+    assert_hmp_says(qts, "gpa2hva 0x123ff8", strstr(args, "cg0") ?
+                    "encrypted" : why);
     info = query(qts);
     g_assert_false(qdict_get_bool(info, "readable"));
     g_assert_false(qdict_get_bool(info, "writable"));
