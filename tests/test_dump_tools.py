@@ -6,8 +6,9 @@ import shutil
 import subprocess
 import unittest
 
-from lib import dump, linux
+from lib import dump, gdb, linux
 from lib.case import LinuxCase
+from lib.wait import poll
 
 DEBUG_KERNEL = linux.GUEST / 'debug-kernel'
 # For drgn, which is a library of the system's Python
@@ -52,6 +53,7 @@ class DumpCase(LinuxCase):
         super().setUpClass()
         cls.banner = cls.guest.symbols('linux_banner')['linux_banner']
         cls.guest.ask('check start 32')
+        poll(lambda: cls.guest.check()[0], 'a process to fill its memory', 120)
         cls.guest.console.send('panic')
         cls.guest.console.expect('.*Kernel panic - not syncing',
                                  'the kernel to crash')
@@ -140,17 +142,33 @@ class Tools(DumpCase):
         self.assert_kernel_log(said)
         self.assertIn(self.facts.note_text[:16], said)
 
-    @formats
-    def drgn(self, kind):
+    def test_gdb_of_elf_with_paging(self):
+        if not gdb.available():
+            self.skipTest('there is no gdb: apt-get install gdb')
+        path = self.take(dump.ELF, paging=True)
+        symbols = self.guest.gdb_symbols({'linux_banner': self.banner})
+        said = dump.tool('gdb', '-nx', '-q', '-batch', '-ex',
+                         'set print elements 0', '-ex',
+                         'x/s &linux_banner', symbols, path)
+        self.assertIn(self.facts.version, said)
+
+    def test_user_process_in_elf_with_paging(self):
+        path = self.take(dump.ELF, paging=True)
+        text = self.facts.note_text.encode()
+        note, second = self.facts.note, self.facts.note_page_2
+        split = second.va - note.va
+        read = dump.read_virtual(path, note.va, split) + \
+            dump.read_virtual(path, second.va, len(text) - split)
+        self.assertEqual(read, text)
+
+    def test_drgn_of_elf(self):
+        # It opens no kdump of any QEMU guest: 'Key has no value'
         python = '/usr/bin/python3'
         has = subprocess.run([python, '-c', 'import drgn'], check=False,
                              stderr=subprocess.DEVNULL)
         if has.returncode:
             self.skipTest('there is no drgn: apt-get install python3-drgn')
-        if kind != dump.ELF:
-            self.skipTest("drgn 0.0.22 opens no kdump of QEMU's, the "
-                          'unpatched one\'s neither')
-        path = self.take(kind)
+        path = self.take(dump.ELF)
         text = self.facts.version.encode()
         read = subprocess.run([python, '-c', DRGN, path, str(self.banner.pa),
                                str(len(text))], check=False,

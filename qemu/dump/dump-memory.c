@@ -6,14 +6,15 @@
 
 #include "qemu/osdep.h"
 #include "qemu/main-loop.h"
+#include "qemu/units.h"
 #include "elf.h"
-#include "hw/misc/vmcoreinfo.h"
 #include "qapi/clone-visitor.h"
 #include "qapi/error.h"
 #include "qapi/qapi-builtin-visit.h"
 #include "qapi/qapi-commands-dump.h"
 #include "system/memory-debug.h"
 #include "system/runstate.h"
+#include "system/vmcoreinfo-guest.h"
 #include "dump-holes.h"
 #include "dump-memory.h"
 #include "dump-reader.h"
@@ -26,7 +27,6 @@ struct DumpMemory {
     off_t start;                /* of the output in its file, or -1: a pipe */
     bool registers_protected;
     strList *warnings;          /* constant once the dump runs */
-    char *note_problem;
     bool open;
     QemuSemaphore closed;
 
@@ -110,7 +110,6 @@ void dump_memory_free(DumpMemory *m)
     dump_reader_free(m->reader);
     dump_holes_free(m->holes);
     qapi_free_strList(m->warnings);
-    g_free(m->note_problem);
     g_free(m->no_page);
     g_free(m->bitmap[0]);
     g_free(m->bitmap[1]);
@@ -134,31 +133,28 @@ void dump_memory_append_blocks(DumpState *s)
 
 void dump_memory_read_note(DumpState *s, hwaddr addr, void *buf, size_t size)
 {
-    Error *err = NULL;
-
     if (!s->memory) {
         cpu_physical_memory_read(addr, buf, size);
-        return;
-    }
-    if (cpu_physical_memory_read_debug(addr, buf, size, &err) != MEMTX_OK) {
+    } else if (cpu_physical_memory_read_debug(addr, buf, size,
+                                              NULL) != MEMTX_OK) {
         memset(buf, 0, size);
-        s->memory->note_problem = g_strdup(error_get_pretty(err));
-        error_free(err);
     }
 }
 
 /* Why the dump has no VMCOREINFO note */
-static const char *note_problem(DumpMemory *m)
+static char *note_problem(void)
 {
-    VMCoreInfoState *vmci = vmcoreinfo_find();
+    VmcoreinfoGuest note;
+    Error *err = NULL;
+    char *problem;
 
-    if (!vmci) {
-        return "the machine has no '-device vmcoreinfo'";
+    if (vmcoreinfo_guest_read(&note, &err)) {
+        g_free(note.note);
+        return g_strdup("it cannot be an ELF note of this dump");
     }
-    if (!vmci->has_vmcoreinfo) {
-        return "the guest has not told where it is";
-    }
-    return m->note_problem ?: "what the guest points to is no such note";
+    problem = g_strdup(error_get_pretty(err));
+    error_free(err);
+    return problem;
 }
 
 static void add_warning(DumpMemory *m, char *text)
@@ -179,11 +175,12 @@ void dump_memory_check_notes(DumpState *s)
         return;
     }
     if (!s->guest_note) {
+        g_autofree char *problem = note_problem();
+
         add_warning(m, g_strdup_printf(
-            "the dump has no VMCOREINFO (%s): crash and makedumpfile have to "
-            "be told or to guess where the guest's kernel lies, and "
-            "makedumpfile can neither filter pages nor print the kernel's log",
-            note_problem(m)));
+            "the dump has no VMCOREINFO, with which crash and makedumpfile "
+            "find the guest's kernel; makedumpfile can neither filter pages "
+            "nor print the kernel's log (%s)", problem));
     }
     if (m->registers_protected) {
         add_warning(m, g_strdup("the guest's registers are protected: the "

@@ -57,14 +57,26 @@ def segments(path):
             if kind == PT_LOAD]
 
 
+def _read(path, places, addr, length):
+    """Bytes at @addr; @places are (start, size, offset in the file)."""
+    for start, size, offset in places:
+        if start <= addr and addr + length <= start + size:
+            with open(path, 'rb') as f:
+                f.seek(offset + addr - start)
+                return f.read(length)
+    raise ToolError(f'{path.name} has no segment with 0x{addr:x}')
+
+
 def read(path, gpa, length):
     """Bytes of an ELF dump at a guest-physical address."""
-    for start, _, size, offset in segments(path):
-        if start <= gpa and gpa + length <= start + size:
-            with open(path, 'rb') as f:
-                f.seek(offset + gpa - start)
-                return f.read(length)
-    raise ToolError(f'{path.name} has no segment with 0x{gpa:x}')
+    return _read(path, [(pa, size, offset) for pa, _, size, offset
+                        in segments(path)], gpa, length)
+
+
+def read_virtual(path, va, length):
+    """Bytes of an ELF dump that was taken with paging."""
+    return _read(path, [(start, size, offset) for _, start, size, offset
+                        in segments(path)], va, length)
 
 
 def has_makedumpfile():

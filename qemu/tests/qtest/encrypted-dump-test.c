@@ -699,13 +699,13 @@ static void test_bad_notes(void)
     size_t size;
 
     /* zeros, which stock QEMU takes */
-    bad_note("", 20 * MiB, note, 1000, "no such note");
+    bad_note("", 20 * MiB, note, 1000, "no ELF note");
     size = make_note(note, "SOMETHING", "OSRELEASE=6.1");
-    bad_note("", 20 * MiB, note, size, "no such note");
+    bad_note("", 20 * MiB, note, size, "no ELF note");
     size = make_note(note, "VMCOREINFO", "OSRELEASE=6.1");
-    bad_note("", 20 * MiB, note, size - 8, "no such note");
+    bad_note("", 20 * MiB, note, size - 8, "claims 13 bytes");
     stl_le_p(note + 4, 0x7fffffff);
-    bad_note("", 20 * MiB, note, 1000, "no such note");
+    bad_note("", 20 * MiB, note, 1000, "claims 2147483647 bytes");
     /* where nothing is, and where it cannot be read */
     bad_note("", 1 * GiB, NULL, 1000, "nothing is mapped");
     bad_note("", -100, NULL, 1000, "end of the address space");
@@ -718,7 +718,7 @@ static void test_no_note_told(void)
     QDict *result;
     g_autoptr(DumpFile) f = dump_all(qs->qts, "elf", &result);
 
-    assert_warns(result, "the guest has not told where it is");
+    assert_warns(result, "has not announced a VMCOREINFO note");
     qobject_unref(result);
     qtest_shutdown(qs);
 }
