@@ -11,6 +11,7 @@ import unittest
 from lib import doors
 from lib.qemu import binary
 from lib.standin import KINDS, StandIn, has_kvm
+from lib.wait import poll
 from payload.build import text_lines
 
 PAGE = 4096
@@ -41,7 +42,8 @@ class Guest:
         self.assertNotIn('FAILED', self.guest.console.log)
 
     def test_every_vcpu_runs(self):
-        self.assertEqual(len(self.guest.calls('KVM_RUN')), 2)
+        poll(lambda: len(self.guest.calls('KVM_RUN')) == 2,
+             'both vCPUs to run', 30)
 
     def test_private_text_is_not_in_qemus_memory(self):
         for door in doors.xp, doors.pmemsave, doors.packet_physical:
