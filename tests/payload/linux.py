@@ -89,7 +89,9 @@ def pack(bzimage, initrd, output, bit=51, ram_mib=256, append=''):
     start, header = setup_header(image)
     ram = ram_mib * MIB
     initrd_at = (ram - len(initrd)) & -MIB
-    cmdline = f'console=ttyS0 acpi=off {append}'.strip()
+    # no-kvmapf: under nested emulation an asynchronous page fault may come in
+    # kernel mode, where it is fatal
+    cmdline = f'console=ttyS0 acpi=off no-kvmapf {append}'.strip()
     with tempfile.TemporaryDirectory() as work:
         params = zero_page(header, initrd_at, len(initrd), cmdline, ram)
         blobs = {'kernel': image[start:], 'initrd': initrd, 'params': params}
