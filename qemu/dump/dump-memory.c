@@ -24,6 +24,7 @@
 
 struct DumpMemory {
     DumpReader *reader;
+    DumpShared *shared;         /* NULL: the host knows, or nobody does */
     off_t start;                /* of the output in its file, or -1: a pipe */
     bool registers_protected;
     strList *warnings;          /* constant once the dump runs */
@@ -108,6 +109,7 @@ void dump_memory_free(DumpMemory *m)
     }
     dump_memory = NULL;
     dump_reader_free(m->reader);
+    dump_shared_free(m->shared);
     dump_holes_free(m->holes);
     qapi_free_strList(m->warnings);
     g_free(m->no_page);
@@ -128,7 +130,7 @@ void dump_memory_append_blocks(DumpState *s)
 }
 
 /*
- * Notes
+ * What the user has to be told
  */
 
 void dump_memory_read_note(DumpState *s, hwaddr addr, void *buf, size_t size)
@@ -167,7 +169,35 @@ static void add_warning(DumpMemory *m, char *text)
     QAPI_LIST_APPEND(tail, text);
 }
 
-void dump_memory_check_notes(DumpState *s)
+static void found_shared(hwaddr gpa, hwaddr size, void *opaque)
+{
+    dump_shared_add(opaque, gpa, size);
+}
+
+/* Ask the page tables where the host has no record */
+static void find_shared(DumpState *s)
+{
+    EncryptedGuest *eg = memory_debug_guest();
+    EncryptedGuestClass *egc = ENCRYPTED_GUEST_GET_CLASS(eg);
+    DumpMemory *m = s->memory;
+    Error *err = NULL;
+
+    if (!egc->find_shared || !egc->launched(eg)) {
+        return;
+    }
+    m->shared = dump_shared_new(&s->guest_phys_blocks);
+    if (egc->find_shared(eg, found_shared, m->shared, &err)) {
+        return;
+    }
+    g_clear_pointer(&m->shared, dump_shared_free);
+    add_warning(m, g_strdup_printf(
+        "pages that the guest shares with the host are in the dump as if they "
+        "were private, which makes garbage of them: only page tables tell "
+        "them apart (%s)", error_get_pretty(err)));
+    error_free(err);
+}
+
+void dump_memory_check(DumpState *s)
 {
     DumpMemory *m = s->memory;
 
@@ -182,6 +212,7 @@ void dump_memory_check_notes(DumpState *s)
             "find the guest's kernel; makedumpfile can neither filter pages "
             "nor print the kernel's log (%s)", problem));
     }
+    find_shared(s);
     if (m->registers_protected) {
         add_warning(m, g_strdup("the guest's registers are protected: the "
                                 "dump has no register notes, and debuggers "
@@ -365,7 +396,7 @@ bool dump_memory_begin(DumpState *s, Error **errp)
         return true;
     }
     m->start = lseek(s->fd, 0, SEEK_CUR);
-    dump_reader_expect(m->reader, s->total_size);
+    dump_reader_expect(m->reader, s->total_size, m->shared);
     if (!is_elf(s)) {
         m->no_page = g_malloc0(s->dump_info.page_size);
         m->bitmap[0] = g_malloc0(s->dump_info.page_size);
@@ -465,6 +496,7 @@ bool dump_memory_rewind(DumpState *s, Error **errp)
         return false;
     }
     split_segments(s);
+    /* The section headers' names are added again */
     g_array_set_size(s->string_table_buf, 1);
     s->written_size = 0;
     return true;

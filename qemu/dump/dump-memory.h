@@ -58,11 +58,12 @@ void dump_memory_read_note(DumpState *s, hwaddr addr, void *buf,
                            size_t size);
 
 /**
- * dump_memory_check_notes: remember what the user has to be told
+ * dump_memory_check: find out what the user has to be told, and remember it
  *
- * Called when DumpState::guest_note is what it will be.
+ * Called when DumpState::guest_note and guest_phys_blocks are what they
+ * will be.
  */
-void dump_memory_check_notes(DumpState *s);
+void dump_memory_check(DumpState *s);
 
 /* The registers QEMU holds are not the guest's: write no notes of them */
 bool dump_memory_hides_registers(DumpState *s);

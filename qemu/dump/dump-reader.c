@@ -27,6 +27,7 @@ struct DumpReader {
     uint8_t *buf;
     hwaddr start, end;
     DECLARE_BITMAP(missing, WINDOW_PAGES);
+    const DumpShared *shared;
 
     QemuMutex lock;         /* guards what follows, held while RAM is read */
     bool incomplete;
@@ -65,8 +66,10 @@ void dump_reader_free(DumpReader *r)
     g_free(r);
 }
 
-void dump_reader_expect(DumpReader *r, uint64_t size)
+void dump_reader_expect(DumpReader *r, uint64_t size,
+                        const DumpShared *shared)
 {
+    r->shared = shared;
     QEMU_LOCK_GUARD(&r->lock);
     r->pages = DIV_ROUND_UP(size, PAGE_BYTES);
 }
@@ -122,15 +125,26 @@ static void reader_count_missing(DumpReader *r, hwaddr gpa, Error *err)
     QAPI_LIST_APPEND(tail, page);
 }
 
-static bool read_ram(const GuestPhysBlock *block, hwaddr gpa, void *buf,
-                     hwaddr len, Error **errp)
+static bool read_ram(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
+                     uint8_t *buf, hwaddr len, Error **errp)
 {
     uint8_t *ram = memory_region_get_ram_ptr(block->mr);
-    hwaddr offset = block->host_addr - ram + (gpa - block->target_start);
+    hwaddr run;
 
-    return memory_debug_read_ram(block->mr, offset, gpa,
-                                 MEMTXATTRS_UNSPECIFIED, buf, len,
-                                 errp) == MEMTX_OK;
+    for (; len; gpa += run, buf += run, len -= run) {
+        hwaddr offset = block->host_addr - ram + (gpa - block->target_start);
+        MemTxAttrs attrs = MEMTXATTRS_UNSPECIFIED;
+
+        run = len;
+        if (r->shared && dump_shared_run(r->shared, block, gpa, &run)) {
+            attrs.encryption = MEMTX_ENCRYPTION_SHARED;
+        }
+        if (memory_debug_read_ram(block->mr, offset, gpa, attrs, buf, run,
+                                  errp) != MEMTX_OK) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Read the window again, and find out which of its pages cannot be read */
@@ -143,7 +157,7 @@ static void reader_read_pages(DumpReader *r, const GuestPhysBlock *block)
         Error *err = NULL;
 
         next = MIN(r->end, QEMU_ALIGN_DOWN(gpa, PAGE_BYTES) + PAGE_BYTES);
-        if (!read_ram(block, gpa, buf, next - gpa, &err)) {
+        if (!read_ram(r, block, gpa, buf, next - gpa, &err)) {
             memset(buf, 0, next - gpa);
             set_bit(gpa % WINDOW_BYTES / PAGE_BYTES, r->missing);
             reader_count_missing(r, gpa, err);
@@ -163,7 +177,7 @@ bool dump_reader_read(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
     r->start = gpa;
     r->end = MIN(end, QEMU_ALIGN_DOWN(gpa, WINDOW_BYTES) + WINDOW_BYTES);
     bitmap_zero(r->missing, WINDOW_PAGES);
-    if (!read_ram(block, gpa, r->buf, r->end - gpa, NULL)) {
+    if (!read_ram(r, block, gpa, r->buf, r->end - gpa, NULL)) {
         reader_read_pages(r, block);
     }
     return true;
@@ -197,7 +211,7 @@ bool dump_reader_probe(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
     if (!reader_may_go_on(r, errp)) {
         return false;
     }
-    *readable = read_ram(block, gpa, buf,
+    *readable = read_ram(r, block, gpa, buf,
                          MIN(sizeof(buf), block->target_end - gpa), &err);
     if (!*readable) {
         reader_count_missing(r, gpa, err);

@@ -8,7 +8,7 @@
 #define DUMP_READER_H
 
 #include "qapi/qapi-types-dump-memory.h"
-#include "system/memory_mapping.h"
+#include "dump-shared.h"
 
 /*
  * Reads RAM through the debug access layer into one buffer, the window: up
@@ -30,8 +30,15 @@ typedef struct DumpReader DumpReader;
 DumpReader *dump_reader_new(bool incomplete);
 void dump_reader_free(DumpReader *r);
 
-/* The dump shall have @size bytes of RAM */
-void dump_reader_expect(DumpReader *r, uint64_t size);
+/**
+ * dump_reader_expect: what the dump shall have
+ *
+ * @size: bytes of RAM
+ * @shared: which of it is shared, NULL where the guest's host knows; it must
+ *     stay as long as there are reads
+ */
+void dump_reader_expect(DumpReader *r, uint64_t size,
+                        const DumpShared *shared);
 
 /**
  * dump_reader_read: read the window that starts at @gpa

@@ -4,6 +4,7 @@
 import shutil
 import struct
 import subprocess
+import zlib
 
 ELF = 'elf'
 FLATTENED = ('kdump-zlib', 'kdump-lzo', 'kdump-snappy')
@@ -14,6 +15,8 @@ SECONDS = 300
 EHDR = struct.Struct('<16sHHIQQQIHHHHHH')
 PHDR = struct.Struct('<IIQQQQQQ')
 PT_LOAD = 1
+MACHINES = {3: 'EM_386', 62: 'EM_X86_64'}
+PAGE = 4096
 
 
 class ToolError(Exception):
@@ -77,6 +80,50 @@ def read_virtual(path, va, length):
     """Bytes of an ELF dump that was taken with paging."""
     return _read(path, [(start, size, offset) for _, start, size, offset
                         in segments(path)], va, length)
+
+
+def notes(path):
+    """An ELF dump's machine and the names of its notes."""
+    with open(path, 'rb') as f:
+        ehdr = EHDR.unpack(f.read(EHDR.size))
+        f.seek(ehdr[5])
+        _, _, offset, _, _, size, _, _ = PHDR.unpack(f.read(PHDR.size))
+        f.seek(offset)
+        data = f.read(size)
+    names, at = [], 0
+    while at < size:
+        name, content, _ = struct.unpack_from('<III', data, at)
+        names.append(data[at + 12:at + 12 + name - 1].decode())
+        at += 12 + (name + 3 & -4) + (content + 3 & -4)
+    return MACHINES.get(ehdr[2], ehdr[2]), names
+
+
+def kdump_pages(path):
+    """{gpa: (size, offset)} of the pages in a raw kdump-compressed dump."""
+    with open(path, 'rb') as f:
+        header = f.read(PAGE)
+        sub_header, bitmaps = struct.unpack_from('<II', header, 432)
+        f.seek((1 + sub_header) * PAGE)
+        exists, present = f.read(bitmaps // 2 * PAGE), f.read(bitmaps // 2 * PAGE)
+        frames = [at * 8 + bit for at, byte in enumerate(present) if byte
+                  for bit in range(8) if byte >> bit & 1]
+        if any(not exists[n // 8] >> n % 8 & 1 for n in frames):
+            raise ToolError(f'{path.name} has pages that do not exist')
+        descriptors = f.read(24 * len(frames))
+    found = {}
+    for i, frame in enumerate(frames):
+        offset, size, _ = struct.unpack_from('<QII', descriptors, 24 * i)
+        found[frame * PAGE] = size, offset
+    return found
+
+
+def kdump_read(path, place):
+    """A page of a kdump with zlib; @place is one of kdump_pages()."""
+    size, offset = place
+    with open(path, 'rb') as f:
+        f.seek(offset)
+        data = f.read(size)
+    return data if size == PAGE else zlib.decompress(data)
 
 
 def has_makedumpfile():

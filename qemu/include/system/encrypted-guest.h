@@ -61,6 +61,9 @@ typedef enum EncryptedPageState {
     ENCRYPTED_PAGE_CONFLICT,
 } EncryptedPageState;
 
+/* Called for a shared guest-physical range, in bytes; it need not be RAM */
+typedef void EncryptedGuestFoundFunc(hwaddr gpa, hwaddr size, void *opaque);
+
 struct EncryptedGuestClass {
     InterfaceClass parent_class;
 
@@ -120,6 +123,21 @@ struct EncryptedGuestClass {
     EncryptedPageState (*page_state)(EncryptedGuest *eg, MemoryRegion *mr,
                                      hwaddr offset, hwaddr gpa,
                                      MemTxAttrs attrs, hwaddr *len);
+
+    /**
+     * @find_shared: find the shared pages in the guest's page tables
+     *
+     * Calls @found for each page that a leaf entry calls shared, also when
+     * others call it private: kernels leave such mappings of pages that they
+     * share.  For physical accesses to much memory, e.g. dumps.
+     *
+     * Called with the BQL held and the VM stopped; CPU registers have been
+     * synchronised.  Returns false with @errp set when the page tables are
+     * not known or cannot be read.
+     * Optional callback: where @page_state knows without a leaf entry.
+     */
+    bool (*find_shared)(EncryptedGuest *eg, EncryptedGuestFoundFunc *found,
+                        void *opaque, Error **errp);
 
     /**
      * @registers_protected: true when the registers QEMU holds are not

@@ -18,6 +18,7 @@
 #include "sev.h"
 #include "sev-dbg-blocks.h"
 #include "sev-debug.h"
+#include "shared-pages.h"
 #include "trace.h"
 
 /* Host-virtual addresses of whole pages */
@@ -398,6 +399,7 @@ void sev_guest_debug_class_init(ObjectClass *oc)
     egc->kind = sev_kind;
     egc->debug_allowed = sev_debug_allowed;
     egc->page_state = sev_page_state;
+    egc->find_shared = x86_find_shared_pages;
 }
 
 void sev_snp_guest_debug_class_init(ObjectClass *oc)

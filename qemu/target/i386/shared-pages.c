@@ -1,0 +1,76 @@
+/*
+ * Pages that x86 page tables call shared
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "cpu.h"
+#include "qapi/error.h"
+#include "system/runstate.h"
+#include "page-walk.h"
+#include "shared-pages.h"
+
+typedef struct SharedVisit {
+    EncryptedGuestFoundFunc *found;
+    void *opaque;
+    Error **errp;
+} SharedVisit;
+
+/* The guest can make page tables that take forever to visit */
+static bool shared_go_on(void *opaque)
+{
+    SharedVisit *v = opaque;
+
+    if (qemu_shutdown_requested_get() != SHUTDOWN_CAUSE_NONE) {
+        error_setg(v->errp, "QEMU has been asked to quit");
+        return false;
+    }
+    return true;
+}
+
+static bool shared_leaf(const X86PageLeaf *leaf, void *opaque)
+{
+    SharedVisit *v = opaque;
+
+    if (leaf->attrs.encryption == MEMTX_ENCRYPTION_SHARED) {
+        v->found(leaf->gpa, leaf->size, v->opaque);
+    }
+    return true;
+}
+
+static bool shared_unreadable(vaddr va, MemTxResult result, Error *err,
+                              void *opaque)
+{
+    SharedVisit *v = opaque;
+
+    /* Where there is no memory the CPU finds no pages either */
+    if (result == MEMTX_DECODE_ERROR) {
+        error_free(err);
+        return true;
+    }
+    error_propagate(v->errp, err);
+    return false;
+}
+
+bool x86_find_shared_pages(EncryptedGuest *eg, EncryptedGuestFoundFunc *found,
+                           void *opaque, Error **errp)
+{
+    static const X86PageVisitor visitor = {
+        .go_on = shared_go_on,
+        .leaf = shared_leaf,
+        .unreadable = shared_unreadable,
+    };
+    SharedVisit v = { found, opaque, errp };
+    CPUState *cs;
+
+    CPU_FOREACH(cs) {
+        X86PageTables tables;
+
+        if (!x86_page_tables_init(cs, &tables, errp) ||
+            !x86_page_visit(&tables, &visitor, &v)) {
+            return false;
+        }
+    }
+    return true;
+}

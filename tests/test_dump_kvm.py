@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Dumps of SEV, SEV-ES, SNP and TDX guests.
+
+Most of the payload guest's memory has never been touched; SNP and TDX do not
+have such pages.
+"""
+
+import unittest
+
+from lib import dump
+from lib.kvm_case import DEBUGGABLE, KvmCase, for_each_guest
+from lib.qmp import QMPError
+from lib.standin import KINDS
+from payload.build import text_lines
+
+PAGE = 4096
+# SNP and TDX: private memory is not in QEMU's, and the host knows it
+APART = ('snp', 'tdx')
+
+
+class Dump(KvmCase):
+    """What every guest that may be debugged has in common."""
+
+    def take(self, kind=dump.ELF, **arguments):
+        """A dump and the command's result; the pages that are missing may."""
+        self.guest.stop()
+        path, result = dump.take(self.guest, kind, self.id(),
+                                 allow_incomplete=True, **arguments)
+        self.addCleanup(path.unlink, missing_ok=True)
+        return path, result
+
+    def private_text(self):
+        """[(address, text)] that the guest has written to private pages."""
+        start, shared = self.map['TEXT_PRIVATE'], self.map['TEXT_SHARED']
+        tail, end = self.map['TEXT_TAIL'], self.map['TEXT_END']
+        return [(start, text_lines(b'PRV', start, shared)),
+                (tail, text_lines(b'PRV', tail, end))]
+
+    def shared_text(self):
+        """The same of shared pages."""
+        start, end = self.map['TEXT_SHARED'], self.map['TEXT_TAIL']
+        return start, text_lines(b'SHR', start, end)
+
+    def test_private_pages(self):
+        path, _ = self.take()
+        for gpa, text in self.private_text():
+            self.assertEqual(dump.read(path, gpa, len(text)), text)
+            self.assertNotIn(b'PRV', self.guest.host_memory(gpa, len(text)))
+        self.assertEqual(dump.read(path, self.map['ROM_BASE'],
+                                   self.map['ROM_SIZE'])[-64:],
+                         self.image_end())
+
+    def image_end(self):
+        with open(self.guest.payload.image, 'rb') as image:
+            return image.read()[-64:]
+
+    def test_shared_pages(self):
+        path, result = self.take()
+        gpa, text = self.shared_text()
+        if self.kind == 'sev-es':
+            # Only page tables tell, and the register that points there is
+            # protected
+            self.assertIn('shares with the host', ' '.join(result['warnings']))
+            self.assertNotIn(b'SHR', dump.read(path, gpa, len(text)))
+        else:
+            self.assertEqual(dump.read(path, gpa, len(text)), text)
+        self.assertEqual(self.guest.host_memory(gpa, len(text)), text)
+
+    def test_range(self):
+        gpa, text = self.private_text()[0]
+        path, result = self.take(begin=gpa + 5, length=PAGE)
+        self.assertEqual(dump.read(path, gpa + 5, PAGE), text[5:5 + PAGE])
+        self.assertNotIn('unreadable', result)
+
+    def test_pages_that_are_not_there(self):
+        untouched = self.guest.ram_size - 0x100000
+        path, result = self.take()
+        if self.kind not in APART:
+            self.assertNotIn('unreadable', result)
+            dump.read(path, untouched, PAGE)
+            return
+        self.assertGreater(result['unreadable']['pages'], 1000)
+        self.assertIn('not been touched or accepted',
+                      result['unreadable']['first'][0]['reason'])
+        with self.assertRaisesRegex(dump.ToolError, 'no segment'):
+            dump.read(path, untouched, PAGE)
+        total = sum(size for _, _, size, _ in dump.segments(path))
+        query = self.guest.qmp.cmd('query-dump')
+        self.assertEqual(query['completed'], total)
+        self.assertEqual(query['total'] - total,
+                         result['unreadable']['pages'] * PAGE)
+
+    def test_kdump_has_the_same_pages(self):
+        path, _ = self.take()
+        kdump, _ = self.take('kdump-raw-zlib')
+        pages = dump.kdump_pages(kdump)
+        segments = dump.segments(path)
+        self.assertEqual(len(pages), sum(s[2] for s in segments) // PAGE)
+        for gpa, text in self.private_text():
+            for at in range(0, len(text), PAGE):
+                self.assertEqual(dump.kdump_read(kdump, pages[gpa + at]),
+                                 text[at:at + PAGE])
+
+    def test_machine_and_notes(self):
+        path, result = self.take()
+        ehdr, notes = dump.notes(path)
+        protected = self.kind != 'sev'
+        self.assertEqual(ehdr, 'EM_X86_64')
+        self.assertEqual('registers are protected' in
+                         ' '.join(result['warnings']), protected)
+        self.assertEqual('CORE' in notes, not protected)
+
+    def test_mostly_missing_is_an_error(self):
+        if self.kind not in APART:
+            self.skipTest('this guest has all of its pages')
+        self.guest.stop()
+        for kind in dump.ELF, 'kdump-zlib':
+            with self.assertRaisesRegex(QMPError, 'most of the guest.s RAM'):
+                dump.take(self.guest, kind, 'mostly')
+            path = self.guest.folder / f'mostly.{kind}'
+            self.assertEqual(path.stat().st_size, 0)
+
+
+for_each_guest(globals(), Dump, DEBUGGABLE)
+
+
+class DumpWithTables(KvmCase):
+    """A guest with protected registers whose page tables are known."""
+
+    kind = 'sev-es'
+    settings = {**DEBUGGABLE['SevEs']['settings'],
+                'args': ('-object', 'memory-debug,id=md0,paging=4level',
+                         '-machine', 'memory-debug=md0')}
+
+    shared_text = Dump.shared_text
+
+    def test_shared_pages(self):
+        self.guest.stop()
+        self.guest.qmp.cmd('qom-set', path='/objects/md0', property='root',
+                           value=hex(self.guest.payload.phys('pml4')))
+        path, result = dump.take(self.guest, dump.ELF)
+        gpa, text = self.shared_text()
+        self.assertNotIn('shares with the host', ' '.join(result['warnings']))
+        self.assertEqual(dump.read(path, gpa, len(text)), text)
+
+
+class DumpForbidden(KvmCase):
+    """A guest whose policy forbids debugging."""
+
+    def test_no_file_is_made(self):
+        self.guest.stop()
+        for kind in dump.FORMATS + ('win-dmp',):
+            with self.subTest(kind):
+                with self.assertRaisesRegex(QMPError, 'forbid'):
+                    dump.take(self.guest, kind, 'forbidden')
+                path = self.guest.folder / f'forbidden.{kind}'
+                self.assertFalse(path.exists())
+
+
+for_each_guest(globals(), DumpForbidden, {
+    kind.title().replace('-', ''): {
+        'kind': kind, 'settings': {'unified': 1, 'debug': False}}
+    for kind in KINDS})
+
+
+if __name__ == '__main__':
+    unittest.main()
