@@ -313,6 +313,7 @@ bool dump_memory_finish_bitmap(DumpState *s, DumpWriteFunc *write,
 static bool probe_page(DumpState *s, const GuestPhysBlock *block, hwaddr gpa,
                        hwaddr end, Error **errp)
 {
+    ERRP_GUARD();
     DumpMemory *m = s->memory;
     bool readable;
 
@@ -511,10 +512,61 @@ hwaddr dump_memory_missing_below(DumpState *s, hwaddr gpa)
  * Windows crash dumps
  */
 
-bool dump_memory_read_physical(DumpState *s, hwaddr addr, void *buf,
-                               hwaddr len, Error **errp)
+void dump_memory_lock(DumpState *s)
 {
-    return dump_reader_read_physical(s->memory->reader, addr, buf, len, errp);
+    if (s->memory && s->detached) {
+        bql_lock();
+    }
+}
+
+void dump_memory_unlock(DumpState *s)
+{
+    if (s->memory && s->detached) {
+        bql_unlock();
+    }
+}
+
+static GuestPhysBlock *find_block(DumpState *s, hwaddr gpa)
+{
+    GuestPhysBlock *block;
+
+    QTAILQ_FOREACH(block, &s->guest_phys_blocks.head, next) {
+        if (gpa >= block->target_start && gpa < block->target_end) {
+            return block;
+        }
+    }
+    return NULL;
+}
+
+void dump_memory_write_run(DumpState *s, hwaddr addr, hwaddr size,
+                           Error **errp)
+{
+    ERRP_GUARD();
+    g_autofree uint8_t *buf = g_malloc(MEMORY_DEBUG_RUN_MAX);
+    hwaddr len;
+
+    for (; size; addr += len, size -= len) {
+        GuestPhysBlock *block = find_block(s, addr);
+
+        if (!block) {
+            error_setg(errp, "win-dump: the guest lists memory at 0x%"
+                       HWADDR_PRIx ", where there is no RAM", addr);
+            return;
+        }
+        len = MIN(size, block->target_end - addr);
+        len = MIN(len, MEMORY_DEBUG_RUN_MAX);
+        if (!dump_reader_read_all(s->memory->reader, block, addr, buf, len,
+                                  errp)) {
+            error_append_hint(errp, "Other dump formats can leave out what "
+                              "cannot be read.\n");
+            return;
+        }
+        if (qemu_write_full(s->fd, buf, len) != len) {
+            error_setg_errno(errp, errno, "win-dump: failed to save memory");
+            return;
+        }
+        s->written_size += len;
+    }
 }
 
 /*

@@ -142,12 +142,21 @@ hwaddr dump_memory_missing_below(DumpState *s, hwaddr gpa);
 /* Windows crash dumps, which know no missing pages */
 
 /**
- * dump_memory_read_physical: read guest-physical memory
+ * dump_memory_write_run: write a run of guest-physical memory
  *
- * Returns false with @errp set if any of it cannot be read.
+ * @addr, @size: as the guest gave them
+ *
+ * Fails if any of it is no RAM or cannot be read.
  */
-bool dump_memory_read_physical(DumpState *s, hwaddr addr, void *buf,
-                               hwaddr len, Error **errp);
+void dump_memory_write_run(DumpState *s, hwaddr addr, hwaddr size,
+                           Error **errp);
+
+/*
+ * Virtual addresses of an encrypted guest are translated with the BQL held,
+ * which a detached dump does not do; nothing to do for any other guest.
+ */
+void dump_memory_lock(DumpState *s);
+void dump_memory_unlock(DumpState *s);
 
 /* The end */
 

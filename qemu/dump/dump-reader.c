@@ -77,6 +77,7 @@ void dump_reader_expect(DumpReader *r, uint64_t size,
 /* Called with the lock held */
 static bool reader_may_go_on(DumpReader *r, Error **errp)
 {
+    ERRP_GUARD();
     DumpUnreadable *u = &r->unreadable;
 
     if (r->cancelled) {
@@ -220,12 +221,12 @@ bool dump_reader_probe(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
     return true;
 }
 
-bool dump_reader_read_physical(DumpReader *r, hwaddr addr, void *buf,
-                               hwaddr len, Error **errp)
+bool dump_reader_read_all(DumpReader *r, const GuestPhysBlock *block,
+                          hwaddr gpa, void *buf, hwaddr len, Error **errp)
 {
     QEMU_LOCK_GUARD(&r->lock);
     return reader_may_go_on(r, errp) &&
-           cpu_physical_memory_read_debug(addr, buf, len, errp) == MEMTX_OK;
+           read_ram(r, block, gpa, buf, len, errp);
 }
 
 void dump_reader_recount(DumpReader *r)

@@ -75,12 +75,12 @@ bool dump_reader_probe(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
                        bool *readable, Error **errp);
 
 /**
- * dump_reader_read_physical: read guest-physical memory, all or nothing
+ * dump_reader_read_all: read part of a block, all or nothing
  *
  * Past the window, and not counted.
  */
-bool dump_reader_read_physical(DumpReader *r, hwaddr addr, void *buf,
-                               hwaddr len, Error **errp);
+bool dump_reader_read_all(DumpReader *r, const GuestPhysBlock *block,
+                          hwaddr gpa, void *buf, hwaddr len, Error **errp);
 
 /* Are there few enough unreadable pages? If not, set @errp */
 bool dump_reader_check(DumpReader *r, Error **errp);
