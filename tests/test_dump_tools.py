@@ -47,6 +47,7 @@ class DumpCase(LinuxCase):
 
     arguments = '-machine', 'max-ram-below-4g=128M'
     ram_mib = 256
+    expected_result = {}
 
     @classmethod
     def setUpClass(cls):
@@ -63,10 +64,10 @@ class DumpCase(LinuxCase):
         pass    # what has crashed stays stopped
 
     def take(self, kind, **arguments):
-        """A dump, without the pages that must not be in it."""
+        """A dump, from which nothing is missing but what shall be."""
         path, result = dump.take(self.guest, kind, self.id(), **arguments)
         self.addCleanup(path.unlink, missing_ok=True)
-        self.assertNotIn('unreadable', result)
+        self.assertEqual(result, self.expected_result)
         return path
 
     def made(self, path):
@@ -88,6 +89,23 @@ class DumpCase(LinuxCase):
         if kind in dump.FLATTENED:
             return self.made(dump.rearranged(path))
         return path
+
+    def ask_crash(self, kind, *commands):
+        """What crash prints for the commands."""
+        if not shutil.which('crash'):
+            self.skipTest('there is no crash: apt-get install crash')
+        command = [DEBUG_KERNEL]
+        if os.environ.get('DEBUG_KERNEL'):
+            command.append('--fetch')
+        found = subprocess.run(command, check=False, text=True,
+                               stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+        if found.returncode:
+            self.skipTest('crash needs the kernel with debugging information '
+                          '(280 MB): DEBUG_KERNEL=1 make check fetches it')
+        path = self.take(kind)
+        self.made(path.with_suffix('.crash'))
+        return dump.crash(found.stdout.strip(), path, *commands)
 
     def assert_kernel_log(self, log):
         """@log is that of our guest, from its boot to its end."""
@@ -122,21 +140,8 @@ class Tools(DumpCase):
 
     @formats
     def crash(self, kind):
-        if not shutil.which('crash'):
-            self.skipTest('there is no crash: apt-get install crash')
-        command = [DEBUG_KERNEL]
-        if os.environ.get('DEBUG_KERNEL'):
-            command.append('--fetch')
-        found = subprocess.run(command, check=False, text=True,
-                               stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
-        if found.returncode:
-            self.skipTest('crash needs the kernel with debugging information '
-                          '(280 MB): DEBUG_KERNEL=1 make check fetches it')
-        path = self.take(kind)
-        self.made(path.with_suffix('.crash'))
-        said = dump.crash(found.stdout.strip(), path, 'bt', 'ps', 'log',
-                          f'rd -8 -p 0x{self.facts.note.pa:x} 16')
+        said = self.ask_crash(kind, 'bt', 'ps', 'log',
+                              f'rd -8 -p 0x{self.facts.note.pa:x} 16')
         self.assertRegex(said, r'#\d+ \[\w+\] sysrq_handle_crash')
         self.assertRegex(said, r'> +1 +0 +0 +\w+ +RU .* init')
         self.assert_kernel_log(said)
@@ -175,6 +180,37 @@ class Tools(DumpCase):
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         self.assertEqual(read.returncode, 0, read.stderr.decode())
         self.assertEqual(read.stdout, text)
+
+
+@each_format
+class UnreadablePage(DumpCase):
+    """One page of a process cannot be read."""
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        page = cls.facts.note.pa & -dump.PAGE
+        cls.guest.qmp.cmd('qom-set', path='/objects/cg0', property='x-fault',
+                          value=[{'start': page, 'size': dump.PAGE}])
+        cls.expected_result = {'unreadable': {'pages': 1, 'first': [
+            {'address': page, 'reason': f'the simulated guest fails at '
+             f'0x{page:x} (property x-fault)'}]}}
+
+    @formats
+    def kernel_log(self, kind):
+        path = self.for_makedumpfile(kind)
+        self.assert_kernel_log(dump.kernel_log(path))
+        self.made(path.with_suffix('.log'))
+
+    @formats
+    def crash(self, kind):
+        note, second = self.facts.note.pa, self.facts.note_page_2.pa
+        said = self.ask_crash(kind, 'log', f'rd -8 -p 0x{note:x} 16',
+                              f'rd -8 -p 0x{second & -dump.PAGE:x} 16')
+        self.assert_kernel_log(said)
+        why = 'read error' if kind == dump.ELF else 'page excluded'
+        self.assertIn(f'rd: {why}: physical address: {note:x}', said)
+        self.assertNotIn(f'{second:x}  type: "8-bit', said)
 
 
 if __name__ == '__main__':

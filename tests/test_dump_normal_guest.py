@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The dump of an ordinary guest is stock QEMU's, byte for byte."""
+
+import random
+import unittest
+
+from lib import dump
+from lib.qemu import MIB, Qemu, binary
+from lib.qmp import QMPError
+
+RAM_MIB = 64
+NOISE = 0x100000        # where the guest's memory holds something
+
+
+class NormalGuest(unittest.TestCase):
+    """The same stopped guest in both QEMUs, with a VMCOREINFO device."""
+
+    def start(self, base, *arguments):
+        """A guest whose firmware has not run; its memory holds noise."""
+        guest = Qemu('-accel', 'tcg', '-S', '-device', 'vmcoreinfo',
+                     *arguments, ram_mib=RAM_MIB, machine='pc',
+                     program=binary(base=base))
+        noise = guest.folder / 'noise'
+        noise.write_bytes(random.Random(1).randbytes(4 * MIB) +
+                          b'text' * MIB)
+        guest.command += ['-device', f'loader,file={noise},addr={NOISE},'
+                          'force-raw=on']
+        return self.enterContext(guest)
+
+    def both(self, *arguments):
+        """The guest in stock QEMU and in ours."""
+        return self.start(True, *arguments), self.start(False, *arguments)
+
+    def assert_same(self, guests, kind, **arguments):
+        """Both QEMUs dump the same bytes and say the same."""
+        (stock, said), (ours, says) = (
+            dump.take(guest, kind, **arguments) for guest in guests)
+        self.assertEqual(said, says)
+        data = ours.read_bytes()
+        self.assertGreater(len(data), 4 * MIB)
+        self.assertTrue(data == stock.read_bytes(), f'{kind} {arguments}')
+        event, expected = (guest.qmp.wait_event('DUMP_COMPLETED')['data']
+                           for guest in guests)
+        self.assertEqual(event, expected)
+
+    def test_every_format(self):
+        guests = self.both()
+        for kind in dump.FORMATS:
+            with self.subTest(kind):
+                self.assert_same(guests, kind)
+
+    def test_paging(self):
+        self.assert_same(self.both(), dump.ELF, paging=True)
+
+    def test_range(self):
+        self.assert_same(self.both(), dump.ELF, begin=NOISE + 77,
+                         length=5 * MIB)
+
+    def test_memory_above_4_gib(self):
+        guests = self.both('-machine', 'max-ram-below-4g=32M')
+        for kind in dump.ELF, 'kdump-zlib':
+            self.assert_same(guests, kind)
+
+    def test_several_cpus(self):
+        self.assert_same(self.both('-smp', '3'), dump.ELF)
+
+    def test_a_failed_dump_says_and_leaves_the_same(self):
+        refusals = []
+        for guest in self.both():
+            with self.assertRaises(QMPError) as caught:
+                dump.take(guest, 'elf', begin=1 << 40, length=MIB)
+            refusals.append((caught.exception.desc,
+                             (guest.folder / 'dump.elf').stat().st_size))
+        self.assertEqual(*refusals)
+
+
+if __name__ == '__main__':
+    unittest.main()
