@@ -28,8 +28,6 @@ struct DumpMemory {
     off_t start;                /* of the output in its file, or -1: a pipe */
     bool registers_protected;
     strList *warnings;          /* constant once the dump runs */
-    bool open;
-    QemuSemaphore closed;
 
     /* kdump-compressed */
     uint8_t *no_page;
@@ -54,13 +52,15 @@ static DumpMemory *dump_memory;
 
 static void dump_memory_shutdown(Notifier *n, void *data)
 {
-    if (!dump_memory || !qatomic_read(&dump_memory->open)) {
+    if (!dump_memory || !qemu_system_dump_in_progress()) {
         return;
     }
     dump_reader_cancel(dump_memory->reader);
-    /* The thread may need the BQL, or hang in write() for ever */
+    /* The thread needs the BQL; or it hangs in write() for ever */
     bql_unlock();
-    qemu_sem_timedwait(&dump_memory->closed, QUIT_WAIT_MS);
+    for (int i = 0; i < QUIT_WAIT_MS && qemu_system_dump_in_progress(); i++) {
+        g_usleep(1000);
+    }
     bql_lock();
 }
 
@@ -86,20 +86,9 @@ DumpMemory *dump_memory_new(bool incomplete)
     m->reader = dump_reader_new(incomplete);
     m->holes = dump_holes_new();
     m->registers_protected = memory_debug_registers_protected();
-    m->open = true;
-    qemu_sem_init(&m->closed, 0);
     dump_memory = m;
     watch_shutdown();
     return m;
-}
-
-void dump_memory_close(DumpMemory *m)
-{
-    if (m) {
-        dump_reader_drop_window(m->reader);
-        qatomic_set(&m->open, false);
-        qemu_sem_post(&m->closed);
-    }
 }
 
 void dump_memory_free(DumpMemory *m)
@@ -116,7 +105,6 @@ void dump_memory_free(DumpMemory *m)
     g_free(m->bitmap[0]);
     g_free(m->bitmap[1]);
     error_free(m->error);
-    qemu_sem_destroy(&m->closed);
     g_free(m);
 }
 
@@ -580,6 +568,7 @@ void dump_memory_finish(DumpState *s, Error **errp)
     if (!s->memory) {
         return;
     }
+    dump_reader_drop_window(s->memory->reader);
     if (!*errp) {
         dump_reader_check(s->memory->reader, errp);
     }

@@ -152,8 +152,9 @@ void dump_memory_write_run(DumpState *s, hwaddr addr, hwaddr size,
                            Error **errp);
 
 /*
- * Virtual addresses of an encrypted guest are translated with the BQL held,
- * which a detached dump does not do; nothing to do for any other guest.
+ * The BQL, in a detached dump of an encrypted guest; nothing otherwise.  It is
+ * needed where virtual addresses are translated, and while a dump becomes
+ * completed, so that the next one does not begin meanwhile.
  */
 void dump_memory_lock(DumpState *s);
 void dump_memory_unlock(DumpState *s);
@@ -166,11 +167,9 @@ void dump_memory_unlock(DumpState *s);
  * @errp: why it failed, if it has.  Set if too much is missing.
  *
  * A file of a failed dump is emptied, so that nobody takes it for a whole one.
+ * No more RAM is read.
  */
 void dump_memory_finish(DumpState *s, Error **errp);
-
-/* No more RAM will be read.  @m may be NULL. */
-void dump_memory_close(DumpMemory *m);
 
 /* Add what is known by now to @result; any thread */
 void dump_memory_query(DumpMemory *m, DumpQueryResult *result);

@@ -41,7 +41,6 @@ DumpReader *dump_reader_new(bool incomplete)
 {
     DumpReader *r = g_new0(DumpReader, 1);
 
-    r->buf = qemu_memalign(PAGE_BYTES, WINDOW_BYTES);
     r->incomplete = incomplete;
     qemu_mutex_init(&r->lock);
     return r;
@@ -70,6 +69,7 @@ void dump_reader_expect(DumpReader *r, uint64_t size,
                         const DumpShared *shared)
 {
     r->shared = shared;
+    r->buf = qemu_memalign(PAGE_BYTES, WINDOW_BYTES);
     QEMU_LOCK_GUARD(&r->lock);
     r->pages = DIV_ROUND_UP(size, PAGE_BYTES);
 }

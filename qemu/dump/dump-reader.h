@@ -31,7 +31,7 @@ DumpReader *dump_reader_new(bool incomplete);
 void dump_reader_free(DumpReader *r);
 
 /**
- * dump_reader_expect: what the dump shall have
+ * dump_reader_expect: what the dump shall have; called once, before reads
  *
  * @size: bytes of RAM
  * @shared: which of it is shared, NULL where the guest's host knows; it must

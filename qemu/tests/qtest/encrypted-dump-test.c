@@ -98,7 +98,7 @@ static QOSState *start_guest(const char *properties)
     g_autofree char *object = properties ? g_strdup_printf(
         "-object '{\"qom-type\":\"sim-encrypted-guest\",\"id\":\"cg0\"%s}' "
         "-machine confidential-guest-support=cg0", properties) : g_strdup("");
-    QOSState *qs = qtest_pc_boot("-machine pc -m 32M -nodefaults "
+    QOSState *qs = qtest_pc_boot("-machine pc -m 32M,slots=1,maxmem=1G -nodefaults "
                                  "-device vmcoreinfo %s", object);
 
     fill(qs->qts);
@@ -381,6 +381,61 @@ static void test_detached(const void *format)
     qtest_shutdown(sealed);
 }
 
+/* The next dump begins as soon as the one before says that it has ended */
+static void test_one_after_the_other(void)
+{
+    QOSState *qs = start_stopped_guest("");
+    g_autoptr(DumpFile) a = dump_all(qs->qts, "kdump-lzo", NULL);
+
+    qobject_unref(wait_for_dump(qs->qts));
+    for (int i = 0; i < 50; i++) {
+        g_autofree char *name = temporary_name("next");
+        QDict *args = dump_to_file("kdump-lzo", name), *data;
+        g_autoptr(DumpFile) b = NULL;
+
+        qdict_put_bool(args, "detach", true);
+        qobject_unref(dump(qs->qts, args));
+        data = wait_for_dump(qs->qts);
+        g_assert_false(qdict_haskey(data, "error"));
+        qobject_unref(data);
+        b = dump_file_load(name);
+        g_assert_cmpmem(a->data, a->len, b->data, b->len);
+        unlink(name);
+    }
+    qtest_shutdown(qs);
+}
+
+/* A DIMM that comes while the guest is sealed, and is written to later */
+static void test_dimm(void)
+{
+    QOSState *guests[] = { start_guest(PLAIN), start_guest("") };
+    g_autofree char *page = g_strnfill(DUMP_PAGE, 'd');
+    DumpFile *f[2];
+
+    for (int i = 0; i < 2; i++) {
+        QTestState *qts = guests[i]->qts;
+
+        qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+        qtest_qmp_assert_success(qts, "{'execute': 'object-add', "
+            "'arguments': {'qom-type': 'memory-backend-ram', 'id': 'm0', "
+            "'size': 134217728}}");
+        qtest_qmp_assert_success(qts, "{'execute': 'device_add', "
+            "'arguments': {'driver': 'pc-dimm', 'id': 'd0', 'memdev': 'm0', "
+            "'addr': 4294967296}}");
+        qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
+        qtest_bufwrite(qts, 4 * GiB + DUMP_PAGE, page, DUMP_PAGE);
+        qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+        f[i] = dump_all(qts, "elf", NULL);
+        g_assert_cmpmem(dump_file_page(f[i], 4 * GiB + DUMP_PAGE).data,
+                        DUMP_PAGE, page, DUMP_PAGE);
+    }
+    g_assert_cmpmem(f[0]->data, f[0]->len, f[1]->data, f[1]->len);
+    for (int i = 0; i < 2; i++) {
+        dump_file_free(f[i]);
+        qtest_shutdown(guests[i]);
+    }
+}
+
 /*
  * Tests: pages that cannot be read
  */
@@ -642,6 +697,23 @@ static void test_quit(const void *format)
     qtest_shutdown(qs);
 }
 
+/* Quit while a dump waits for somebody to read the pipe */
+static void test_quit_stuck(const void *format)
+{
+    QOSState *qs = start_stopped_guest("");
+    QDict *args = dump_arguments(format, "fd:out");
+    int fd = send_pipe(qs->qts);
+
+    qdict_put_bool(args, "detach", true);
+    qobject_unref(dump(qs->qts, args));
+    g_usleep(G_USEC_PER_SEC / 2);
+    dumped_so_far(qs->qts);
+    qtest_qmp_assert_success(qs->qts, "{'execute': 'quit'}");
+    qtest_wait_qemu(qs->qts);
+    close(fd);
+    qtest_shutdown(qs);
+}
+
 /*
  * Tests: notes
  */
@@ -775,6 +847,9 @@ int main(int argc, char **argv)
                    test_running_guest_is_stopped_meanwhile);
     qtest_add_func("/encrypted-dump/zlib-page", test_zlib_page);
     add_for_formats("detached", test_detached);
+    qtest_add_func("/encrypted-dump/detached/one-after-the-other",
+                   test_one_after_the_other);
+    qtest_add_func("/encrypted-dump/equals-plain/dimm", test_dimm);
     add_for_formats("unreadable/left-out", test_unreadable_pages);
     qtest_add_func("/encrypted-dump/unreadable/range",
                    test_unreadable_pages_in_range);
@@ -792,6 +867,10 @@ int main(int argc, char **argv)
     qtest_add_data_func("/encrypted-dump/quit/elf", "elf", test_quit);
     qtest_add_data_func("/encrypted-dump/quit/kdump", "kdump-raw-zlib",
                         test_quit);
+    qtest_add_data_func("/encrypted-dump/quit/stuck/elf", "elf",
+                        test_quit_stuck);
+    qtest_add_data_func("/encrypted-dump/quit/stuck/kdump", "kdump-zlib",
+                        test_quit_stuck);
     qtest_add_data_func("/encrypted-dump/note/cipher", "", test_note);
     qtest_add_data_func("/encrypted-dump/note/hidden", HIDDEN, test_note);
     qtest_add_func("/encrypted-dump/note/bad", test_bad_notes);
