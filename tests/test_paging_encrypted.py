@@ -228,7 +228,7 @@ class Reasons(unittest.TestCase):
             guest.write(0x1234, b'Z')
             guest.launch()
             for line in 'info tlb', 'info mem', 'gva2gpa 0x1234':
-                self.assertIn('registers are protected',
+                self.assertIn('registers of this guest are protected',
                               guest.hmp(line))
             self.assertIn('Cannot access memory', guest.hmp('x/1xb 0x1234'))
             self.assertIn("0x5a", guest.hmp('xp/1xb 0x1234'))

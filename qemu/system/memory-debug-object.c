@@ -252,15 +252,15 @@ static MemoryDebugVcpu *find_vcpu(MemoryDebugObject *md, int cpu_index)
 static void no_root(Error **errp)
 {
     if (machine_object) {
-        error_setg(errp, "the guest's registers are protected and its page "
-                   "tables not known: set root and paging of memory-debug "
-                   "object '%s', or root=" ROOT_VMCOREINFO " to have them "
-                   "found in the guest", md_id(machine_object));
+        error_setg(errp, "the registers of this guest are protected and its "
+                   "page tables not known: set root and paging of "
+                   "memory-debug object '%s', or root=" ROOT_VMCOREINFO " to "
+                   "have them found in the guest", md_id(machine_object));
     } else {
-        error_setg(errp, "the guest's registers are protected and its page "
-                   "tables not known: it takes a memory-debug object with "
-                   "root and paging, or with root=" ROOT_VMCOREINFO " to have "
-                   "them found in the guest");
+        error_setg(errp, "the registers of this guest are protected and its "
+                   "page tables not known: it takes a memory-debug object "
+                   "with root and paging, or with root=" ROOT_VMCOREINFO " to "
+                   "have them found in the guest");
     }
 }
 
