@@ -238,7 +238,7 @@ class WindowsDump(unittest.TestCase):
 
     def test_page_tables_are_not_known(self):
         guest = self.start(encrypted='protect-registers=on', registers=None)
-        self.assert_fails(guest, 'registers are protected')
+        self.assert_fails(guest, 'registers of this guest are protected')
 
     def test_protected_registers_are_not_put_into_the_context(self):
         guest = self.start(encrypted='protect-registers=on', registers=None)

@@ -98,8 +98,8 @@ static QOSState *start_guest(const char *properties)
     g_autofree char *object = properties ? g_strdup_printf(
         "-object '{\"qom-type\":\"sim-encrypted-guest\",\"id\":\"cg0\"%s}' "
         "-machine confidential-guest-support=cg0", properties) : g_strdup("");
-    QOSState *qs = qtest_pc_boot("-machine pc -m 32M,slots=1,maxmem=1G -nodefaults "
-                                 "-device vmcoreinfo %s", object);
+    QOSState *qs = qtest_pc_boot("-machine pc -m 32M,slots=1,maxmem=1G "
+                                 "-nodefaults -device vmcoreinfo %s", object);
 
     fill(qs->qts);
     return qs;
