@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Debian's tools find in an encrypted guest's dump what the guest has seen."""
 
-import os
 import shutil
 import subprocess
 import unittest
@@ -10,7 +9,6 @@ from lib import dump, gdb, linux
 from lib.case import LinuxCase
 from lib.wait import poll
 
-DEBUG_KERNEL = linux.GUEST / 'debug-kernel'
 # For drgn, which is a library of the system's Python
 DRGN = """
 import sys, drgn
@@ -94,18 +92,10 @@ class DumpCase(LinuxCase):
         """What crash prints for the commands."""
         if not shutil.which('crash'):
             self.skipTest('there is no crash: apt-get install crash')
-        command = [DEBUG_KERNEL]
-        if os.environ.get('DEBUG_KERNEL'):
-            command.append('--fetch')
-        found = subprocess.run(command, check=False, text=True,
-                               stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE)
-        if found.returncode:
-            self.skipTest('crash needs the kernel with debugging information '
-                          '(280 MB): DEBUG_KERNEL=1 make check fetches it')
+        kernel = linux.debug_kernel()
         path = self.take(kind)
         self.made(path.with_suffix('.crash'))
-        return dump.crash(found.stdout.strip(), path, *commands)
+        return dump.crash(kernel, path, *commands)
 
     def assert_kernel_log(self, log):
         """@log is that of our guest, from its boot to its end."""

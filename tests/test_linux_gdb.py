@@ -5,7 +5,7 @@ import random
 import re
 import unittest
 
-from lib import gdb
+from lib import gdb, linux, qemu
 from lib.case import LinuxCase
 from lib.rsp import RSP
 
@@ -16,6 +16,9 @@ SYSCALL = '__x64_sys_sethostname'
 
 class DebugsEncrypted(LinuxCase):
     """An encrypted guest whose host sees ciphertext."""
+
+    cpus = 2
+    kind = 'simulated, launched'    # in 'info memory-debug'
 
     @classmethod
     def setUpClass(cls):
@@ -78,6 +81,71 @@ class DebugsEncrypted(LinuxCase):
         self.guest.console.expect('@done write', 'the write to go on')
         self.assertIn(f'Old value = {before}\nNew value = {value}\n', output)
         self.assertEqual(self.guest.read_line(PANIC), str(value))
+
+    def test_read_watchpoint_on_a_kernel_variable(self):
+        if linux.accelerator(qemu.binary())[0] == 'kvm':
+            self.skipTest('x86 has no watchpoint for reads only, and KVM uses '
+                          'those of the processor')
+        with gdb.Batch(self.guest.gdb_socket, 'rwatch *(int *)&panic_timeout',
+                       'continue', 'delete',
+                       symbols=self.symbol_file) as batch:
+            batch.wait_for('watchpoint 1')
+            self.guest.console.send(f'cat {PANIC}')
+            output = batch.finish()
+        _, lines = self.guest.console.expect('@done cat', 'the read to go on')
+        value = next(re.search(r'(-?\d+)$', line)[1] for line in lines
+                     if line.startswith('@fact'))
+        self.assertIn(f'Hardware read watchpoint 1: *(int *)&panic_timeout\n\n'
+                      f'Value = {value}\n', output)
+
+    def test_software_watchpoint_on_a_users_variable(self):
+        self.start_target()
+        variable = f'*(long *){self.facts.counter.va:#x}'
+        output = self.gdb(f'break *{self.facts.tick.va:#x}', 'continue',
+                          'delete', 'set can-use-hw-watchpoints 0',
+                          f'watch {variable}', 'continue', 'delete')
+        self.assertNotIn('Hardware', output)
+        old, new = re.search(rf'Watchpoint 2: {re.escape(variable)}\n\nOld value'
+                             r' = (\d+)\nNew value = (\d+)\n', output).groups()
+        self.assertEqual(int(new), int(old) + 1)
+
+    def test_threads_are_vcpus(self):
+        output = self.gdb('info threads', 'thread 2', 'info registers rip',
+                          stay_stopped=True)
+        for number, cpu in ((1, 0), (2, 1)):
+            self.assertRegex(output, rf'\b{number} +Thread 1\.{number} '
+                             rf'\(CPU#{cpu} \[\w+ *\]\) +0x')
+        self.assertIn('[Switching to thread 2 (Thread 1.2)]', output)
+
+    def test_users_variables_while_in_user_mode(self):
+        text = self.start_target().decode()
+        place = self.facts.counter
+        output = self.gdb(f'hbreak *{self.facts.tick.va:#x}', 'continue',
+                          'delete', 'print $cs & 3',
+                          f'x/s {self.facts.note.va:#x}',
+                          f'set var *(long *){place.va:#x} = 0x700000000000')
+        self.assertIn('$1 = 3\n', output)
+        self.assertIn(f'"{text[:100]}', output)
+        self.assertGreater(self.guest.target()[0], 0x700000000000)
+
+    def test_users_variables_while_in_the_kernel(self):
+        text = self.facts.note_text
+        with gdb.Batch(self.guest.gdb_socket, f'hbreak *{SYSCALL}', 'continue',
+                       'print $cs & 3', f'x/s {self.facts.note.va:#x}',
+                       'delete', symbols=self.symbol_file) as batch:
+            batch.wait_for('reakpoint 1 at')
+            self.guest.console.send('call in-the-kernel')
+            output = batch.finish()
+        self.guest.console.expect('@done call', 'the call to go on')
+        self.assertIn('$1 = 0\n', output)
+        self.assertIn(f'"{text[:100]}', output)
+        self.assert_hidden(self.facts.note.pa, text[:64].encode())
+
+    def test_monitor_says_how_memory_is_reached(self):
+        output = self.gdb('x/s &linux_banner', 'monitor info memory-debug',
+                          stay_stopped=True)
+        self.assertRegex(output, rf'Guest: +{self.kind}')
+        self.assertRegex(output, r'Registers: +readable')
 
     def test_breakpoint_and_steps_in_a_user_process(self):
         self.start_target()
@@ -142,6 +210,63 @@ class DebugsEncrypted(LinuxCase):
         self.assertEqual(self.guest.target()[1], old.decode())
 
 
+class DebugsByType(LinuxCase):
+    """With the debugging information of the guest's kernel (optional)."""
+
+    cpus = 2
+
+    @classmethod
+    def setUpClass(cls):
+        cls.with_types = linux.debug_kernel()
+        super().setUpClass()
+
+    def gdb(self, *commands):
+        """Output of a batch of gdb commands that knows all of the kernel."""
+        return gdb.run(self.guest.gdb_socket, *commands, symbols=self.with_types,
+                       seconds=240)
+
+    def test_backtraces_of_both_vcpus(self):
+        output = self.gdb('info threads', 'thread apply all backtrace')
+        first, second = re.search(r'Thread 2 .*\n([^$]*)Thread 1 .*\n([^$]*)',
+                                  output).groups()
+        self.assertRegex(first, r'#\d+ .* start_secondary ')
+        self.assertRegex(second, r'#\d+ .* start_kernel ')
+        for text in first, second:
+            self.assertRegex(text, r'#\d+ .* do_idle \(\)')
+        self.assertEqual(set(re.findall(r'\(CPU#(\d) \[\w+ *\]\)', output)),
+                         {'0', '1'})
+
+    def test_backtrace_of_a_kernel_thread(self):
+        output = self.gdb('break process_one_work', 'continue', 'backtrace',
+                          'print worker->task->comm', 'print worker->task->flags'
+                          ' & 0x200000', 'delete')
+        frames = re.findall(r'^#\d+ +(?:0x\w+ in )?(\w+) \(', output, re.M)
+        self.assertEqual(frames[-4:-1], ['process_one_work', 'worker_thread',
+                                         'kthread'])
+        self.assertIn('"kworker/', output)
+        self.assertIn(f'= {0x200000}\n', output)      # PF_KTHREAD
+
+    def test_backtrace_of_a_system_call(self):
+        with gdb.Batch(self.guest.gdb_socket, f'break {SYSCALL}', 'continue', 'backtrace', 'delete',
+                       symbols=self.with_types) as batch:
+            batch.wait_for('Breakpoint 1 at', 240)
+            self.guest.console.send('call with-types')
+            output = batch.finish()
+        self.guest.console.expect('@done call', 'the call to go on')
+        frames = re.findall(r'^#\d+ +(?:0x\w+ in )?(\w+) \(', output, re.M)
+        self.assertEqual(frames[:3], [SYSCALL, 'do_syscall_x64',
+                                      'do_syscall_64'])
+
+    def test_variables_by_type(self):
+        value = random.randrange(1000, 1 << 30)
+        output = self.gdb('print init_task.comm', 'print sizeof(init_task)',
+                          f'print panic_timeout = {value}',
+                          'print init_uts_ns.name.sysname')
+        self.assertIn('"swapper/0', output)
+        self.assertIn('"Linux', output)
+        self.assertEqual(self.guest.read_line(PANIC), str(value))
+
+
 class DebugsHidden(DebugsEncrypted):
     """An encrypted guest whose host sees zeros."""
 
@@ -152,6 +277,7 @@ class DebugsNormal(DebugsEncrypted):
     """An ordinary guest: gdb works as ever."""
 
     encrypted = None
+    kind = 'normal'
 
 
 if __name__ == '__main__':

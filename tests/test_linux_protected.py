@@ -108,6 +108,24 @@ class ByVmcoreinfo(ProtectedCase):
         self.assertIn('E22', output)
         self.assertIn('Cannot insert breakpoint 1', output)
 
+    def test_watchpoints_are_refused(self):
+        self.guest.cont()
+        watch = 'atch *(int *)&linux_banner'
+        output = self.gdb('info threads', f'w{watch}', 'continue', 'delete',
+                          f'rw{watch}', 'continue', 'delete',
+                          'set can-use-hw-watchpoints 0', f'w{watch}',
+                          'continue', 'delete', 'print *(int *)&linux_banner')
+        self.assertRegex(output, r'Thread 1\.1 \(CPU#0 ')
+        self.assertIn('Could not insert hardware watchpoint 1.', output)
+        self.assertIn('Could not insert hardware watchpoint 2.', output)
+        # the one in software single-steps, which is refused as well
+        self.assertRegex(output, r'\nWatchpoint 3: (?s:.*)failure reply: E22')
+        self.assertNotIn('Old value', output)
+        self.assertIn(f'= {int.from_bytes(self.text()[:4], "little")}\n',
+                      output)
+        self.assertIn('cannot insert a breakpoint: the registers',
+                      self.guest.log())
+
     def test_page_tables_are_listed_and_followed(self):
         self.guest.stop()
         place = self.banner

@@ -4,6 +4,7 @@
 import functools
 import os
 import subprocess
+import unittest
 from collections import namedtuple
 from pathlib import Path
 
@@ -35,6 +36,26 @@ def image():
         raise FileNotFoundError('tests/guest/build could not make the guest '
                                 '(it says why above)')
     return dict(line.split(' ', 1) for line in build.stdout.splitlines())
+
+
+def debug_kernel():
+    """Path of the guest's kernel with its debugging information.
+
+    It is an optional part of the tests: SkipTest says how to get it.
+    """
+    wanted = os.environ.get('DEBUG_KERNEL')
+    found = subprocess.run(
+        [GUEST / 'debug-kernel', *(['--fetch'] if wanted else [])],
+        check=False, text=True, stdout=subprocess.PIPE,
+        stderr=None if wanted else subprocess.DEVNULL)
+    if not found.returncode:
+        return found.stdout.strip()
+    if wanted:
+        raise FileNotFoundError('tests/guest/debug-kernel could not get the '
+                                'kernel (it says why above)')
+    raise unittest.SkipTest(
+        'this needs the kernel with debugging information (280 MB): '
+        'DEBUG_KERNEL=1 make check fetches it')
 
 
 class LinuxGuest(Qemu):

@@ -2,6 +2,7 @@
 """QMP client over a connected socket (QEMU: docs/interop/qmp-spec.rst)."""
 
 import json
+import socket
 
 from .wait import Deadline, receive
 
@@ -41,14 +42,19 @@ class QMP:
         line, self._buffer = self._buffer.split(b'\n', 1)
         return json.loads(line)
 
-    def cmd(self, name, seconds=60, **arguments):
+    def cmd(self, name, seconds=60, fd=None, **arguments):
         """Run a command and return its result; raise QMPError if refused.
 
-        Write a `-` in an argument's name as `_`.
+        Write a `-` in an argument's name as `_`.  @fd goes with it, for
+        getfd and add-fd.
         """
         request = {'execute': name, 'arguments':
                    {k.replace('_', '-'): v for k, v in arguments.items()}}
-        self._sock.sendall(json.dumps(request).encode() + b'\n')
+        data = json.dumps(request).encode() + b'\n'
+        if fd is not None:
+            sent = socket.send_fds(self._sock, [data], [fd])
+            data = data[sent:]
+        self._sock.sendall(data)
         deadline = Deadline(seconds)
         while True:
             answer = self._read(deadline, f'the answer to {name}')
