@@ -8,7 +8,7 @@ from lib.qemu import Qemu
 
 TEXT = 0x10000
 PAGE = 4096
-HOLE = 0x20000000       # there is no RAM from here on
+HOLE = 0x4000000        # there is no RAM from here on
 
 
 class Strings(unittest.TestCase):
