@@ -43,9 +43,9 @@ class QemuStyleTest(unittest.TestCase):
                                     "--no-signoff", "--color=never", mail,
                                     cwd=SRC)
                     self.assertRegex(output, r"total: \d+ errors")
-                    # That one is answered by the test for MAINTAINERS below.
-                    if re.search(r"^(ERROR|WARNING): (?!added, moved or del)",
-                                 output, re.M):
+                    # A patch that adds a file without touching MAINTAINERS
+                    # would be a warning, too.
+                    if re.search(r"^(ERROR|WARNING): ", output, re.M):
                         self.fail(output)
 
     def test_every_new_file_names_its_licence(self):
