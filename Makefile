@@ -42,8 +42,16 @@ check: qemu ## run all tests; T=WORD runs those whose name has that word
 	@scripts/deps test
 	@tests/run $(T)
 
-each-commit: build-deps base ## build and test every commit of the series on its own
-	@scripts/each-commit
+check-series: build-deps base ## check the series' form; build and test each commit
+	@scripts/deps test
+	@scripts/check-series
+
+check-builds: assemble ## compile it for other targets and without KVM or TCG
+	@scripts/deps builds
+	@scripts/check-builds
+
+check-qemu: qemu qemu-base ## compare QEMU's own tests on both, the unpatched first
+	@scripts/check-qemu
 
 demo: qemu ## look into a real encrypted Linux guest, step by step
 	@scripts/deps test
@@ -63,4 +71,5 @@ build-deps:
 	@scripts/deps build
 
 .PHONY: help deps base assemble qemu qemu-base where where-base refresh \
-	series check each-commit demo install clean distclean build-deps
+	series check check-series check-builds check-qemu demo install clean \
+	distclean build-deps

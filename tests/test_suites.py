@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The long checks can fail: each is run here on something small."""
+import shutil
+import tempfile
+import unittest
+from pathlib import Path
+
+from lib.repository import BASE, BUILD, TOP, copy, git, run
+
+# Stands in for scripts/build: says what it was asked for, and gives what it
+# should have built. It fails where $top/break says so.
+BUILDER = """#!/bin/sh
+top=$(cd "$(dirname "$0")/.." && pwd)
+echo "$*" >>"$top/asked"
+subject=$(git -C "$top/build/$BASE/step/src" show -s --format=%s HEAD 2>&1)
+echo "$* $subject" | grep -q -f "$top/break" && exit 1
+for name in "$@"; do
+    case $name in tests/*)
+        mkdir -p "$top/build/$BASE/step/out/${name%/*}"
+        ln -sf "$top/own-test" "$top/build/$BASE/step/out/$name"
+    esac
+done
+exit 0
+"""
+
+
+def executable(path, text):
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+class Copy:
+    """A copy of this repository whose builds take no time."""
+
+    def __init__(self, top):
+        self.top = top
+        self.src = top / "build" / BASE / "src"
+
+    def make(self):
+        copy(self.top)
+        executable(self.top / "scripts/build", BUILDER)
+        executable(self.top / "tests/run", "#!/bin/sh\n")
+        executable(self.top / "own-test", "#!/bin/sh\n")
+        self.break_at("nothing at all")
+
+    def break_at(self, pattern):
+        (self.top / "break").write_text(pattern + "\n")
+
+    def asked(self):
+        """What scripts/build was asked for since the last time."""
+        path = self.top / "asked"
+        text = path.read_text() if path.exists() else ""
+        path.unlink(missing_ok=True)
+        return text.splitlines()
+
+    def script(self, name):
+        return run(f"scripts/{name}", cwd=self.top, check=False,
+                   env={"BASE": BASE})
+
+
+class BuildsTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="suites-")
+        self.addCleanup(folder.cleanup)
+        self.copy = Copy(Path(folder.name))
+        self.copy.make()
+
+    def test_one_build_that_fails_is_named_and_the_others_are_tried(self):
+        self.copy.break_at("qemu-system-s390x")
+        result = self.copy.script("check-builds")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout, r"\n  s390x +FAILED\n")
+        self.assertRegex(result.stdout, r"\n  ppc64 +no warning\n")
+        self.assertRegex(result.stdout, r"\n  x86_64 --disable-tcg +no warn")
+
+    def test_six_builds_without_a_warning_are_a_success(self):
+        result = self.copy.script("check-builds")
+        self.assertEqual(result.returncode, 0)
+        self.assertEqual(result.stdout.count("no warning"), 6)
+        self.assertEqual(len(self.copy.asked()), 6)
+
+
+class EachCommitTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        folder = tempfile.TemporaryDirectory(prefix="suites-")
+        cls.addClassCleanup(folder.cleanup)
+        cls.folder = Path(folder.name)
+        cls.made = Copy(cls.folder / "made")
+        cls.made.make()
+        src = cls.made.src
+        git(cls.folder, "clone", "-q", "--shared", "--no-checkout",
+            BUILD / "src", src)
+        # Not all 12,000 files: what is there decides which tests are run.
+        git(src, "sparse-checkout", "set", "tests/unit", "tests/qtest")
+        git(src, "checkout", "-q", "-B", "series", "base")
+        run("scripts/series", "assemble", cwd=cls.made.top,
+            env={"BASE": BASE})
+        cls.subjects = git(src, "log", "--reverse", "--format=%s",
+                           "base..series").splitlines()
+
+    def setUp(self):
+        top = self.folder / self.id()
+        shutil.copytree(self.made.top, top, symlinks=True)
+        self.copy = Copy(top)
+
+    def test_commit_that_does_not_build_is_named_and_the_next_run_begins_there(
+            self):
+        self.copy.break_at(self.subjects[4])
+        result = self.copy.script("check-series")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(f"5/{len(self.subjects)} {self.subjects[4]}",
+                      result.stdout)
+        self.assertIn("does not build", result.stdout)
+        self.assertEqual(len(self.copy.asked()), 5)
+
+        self.copy.break_at("nothing at all")
+        result = self.copy.script("check-series")
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertEqual(len(self.copy.asked()), len(self.subjects) - 4)
+
+        self.assertEqual(self.copy.script("check-series").returncode, 0)
+        self.assertEqual(self.copy.asked(), [])
+
+    def test_commit_whose_own_test_fails_is_named(self):
+        executable(self.copy.top / "own-test", "#!/bin/sh\nexit 1\n")
+        result = self.copy.script("check-series")
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout, r"tests/\S+ fails at this commit")
+
+    def test_all_tests_of_the_series_are_run_at_its_end(self):
+        self.copy.script("check-series")
+        own = [path.relative_to(TOP / "qemu").with_suffix("")
+               for folder in ("unit", "qtest")
+               for path in (TOP / "qemu/tests" / folder).glob("*test*.c")]
+        asked = self.copy.asked()[-1].split()
+        for name in own:
+            self.assertIn(str(name), asked)
+
+    def test_form_that_is_wrong_ends_it_before_any_build(self):
+        executable(self.copy.top / "tests/run", "#!/bin/sh\nexit 1\n")
+        result = self.copy.script("check-series")
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(self.copy.asked(), [])
+
+
+# Two test programs for meson: one speaks TAP, of the other only the exit
+# status counts.
+PROJECT = """
+project('qemu')
+sh = find_program('sh')
+test('test-tap', sh, args: files('tap.sh'), suite: ['unit'], protocol: 'tap')
+test('qtest-x86_64/plain', sh, args: files('plain.sh'),
+     suite: ['qtest', 'qtest-x86_64'], protocol: 'exitcode')
+"""
+TAP = "printf '1..3\\nok 1 /a\\nok 2 /b\\nok 3 /c # SKIP no reason\\n'\n"
+SECOND_TRY = """
+[ -e "$0.tried" ] && exit 0
+touch "$0.tried"
+exit 1
+"""
+
+
+class QemuTest(unittest.TestCase):
+    """check-qemu on two small projects, with QEMU's meson."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="suites-")
+        self.addCleanup(folder.cleanup)
+        self.top = Path(folder.name)
+        self.build = self.top / "build" / BASE
+        (self.top / "scripts").mkdir()
+        shutil.copy(TOP / "scripts/check-qemu", self.top / "scripts")
+        executable(self.top / "scripts/build",
+                   '#!/bin/sh\necho $1 >>"$0.asked"\n')
+        self.project(self.build / "base", TAP, "exit 0")
+
+    def project(self, folder, tap, plain):
+        """A configured project in a folder, whose tests are these."""
+        source, out = folder / "src", folder / "out"
+        source.mkdir(parents=True)
+        (source / "meson.build").write_text(PROJECT)
+        (source / "tap.sh").write_text(tap)
+        (source / "plain.sh").write_text(plain)
+        meson = BUILD / "out/pyvenv/bin/meson"
+        run(meson, "setup", out, source)
+        (out / "pyvenv/bin").mkdir(parents=True)
+        (out / "pyvenv/bin/meson").symlink_to(meson)
+        (out / "configured").write_text("options")
+
+    def check(self):
+        """Run it: (exit status, output)."""
+        result = run(self.top / "scripts/check-qemu", cwd=self.top,
+                     check=False, env={"BASE": BASE})
+        return result.returncode, result.stdout
+
+    def compare(self, tap=TAP, plain="exit 0"):
+        """Run it with a series of these tests."""
+        self.project(self.build, tap, plain)
+        return self.check()
+
+    def test_same_results_are_a_success_and_counted(self):
+        status, output = self.compare()
+        self.assertEqual(status, 0, output)
+        self.assertIn("WORSE on the series: nothing", output)
+        one, none = f"{1:9}", f"{0:9}"
+        self.assertIn("unit programs   " + (one + none + none) * 2, output)
+        self.assertIn("unit cases      " + f"{2:9}{none}{one}" * 2, output)
+        self.assertIn("qtest programs  " + (one + none + none) * 2, output)
+
+    def test_case_that_fails_with_the_series_only_is_a_failure(self):
+        status, output = self.compare(tap=TAP.replace("ok 2", "not ok 2"))
+        self.assertEqual(status, 1)
+        self.assertIn("test-tap /b: passed on the base, failed on the series",
+                      output)
+        self.assertNotIn("test-tap /a:", output)
+
+    def test_case_that_is_gone_or_skipped_with_the_series_is_a_failure(self):
+        status, output = self.compare(
+            tap="printf '1..1\\nok 1 /b # SKIP no reason\\n'\n")
+        self.assertEqual(status, 1)
+        self.assertIn("test-tap /a: passed on the base, missing", output)
+        self.assertIn("test-tap /b: passed on the base, skipped", output)
+
+    def test_program_that_fails_with_the_series_only_is_a_failure(self):
+        status, output = self.compare(plain="exit 1")
+        self.assertEqual(status, 1)
+        self.assertIn("qtest-x86_64/plain: passed on the base, failed",
+                      output)
+
+    def test_program_that_passes_at_the_second_try_is_named(self):
+        status, output = self.compare(plain=SECOND_TRY)
+        self.assertEqual(status, 0, output)
+        self.assertIn("on the series at the second try only: 1\n"
+                      "  qtest-x86_64/plain\n", output)
+
+    def test_what_fails_on_the_base_is_named_and_no_failure(self):
+        (self.build / "base/src/plain.sh").write_text("exit 1")
+        status, output = self.compare(plain="exit 1")
+        self.assertEqual(status, 0, output)
+        self.assertIn("fails on the base: 1\n  qtest-x86_64/plain\n", output)
+
+    def test_base_is_not_run_again_for_the_same_options(self):
+        self.compare()
+        (self.build / "base/src/plain.sh").write_text("exit 1")
+        asked = self.top / "scripts/build.asked"
+        asked.unlink()
+        self.assertIn("fails on the base: nothing", self.check()[1])
+        self.assertEqual(asked.read_text(), "patched\n")
+        (self.build / "base/out/configured").write_text("other options")
+        self.assertIn("fails on the base: 1", self.check()[1])
+
+
+if __name__ == "__main__":
+    unittest.main()
