@@ -153,8 +153,7 @@ void dump_memory_write_run(DumpState *s, hwaddr addr, hwaddr size,
 
 /*
  * The BQL, in a detached dump of an encrypted guest; nothing otherwise.  It is
- * needed where virtual addresses are translated, and while a dump becomes
- * completed, so that the next one does not begin meanwhile.
+ * needed where virtual addresses are translated.
  */
 void dump_memory_lock(DumpState *s);
 void dump_memory_unlock(DumpState *s);
