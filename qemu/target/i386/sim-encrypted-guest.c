@@ -406,6 +406,27 @@ static EncryptedPageBit sim_page_bit(EncryptedGuest *eg)
     };
 }
 
+/*
+ * Was the page sealed before it was mapped where the guest shares it?  Cut
+ * *@len to where that changes.
+ */
+static bool sim_sealed_elsewhere(SimEncryptedGuest *sim, MemoryRegion *mr,
+                                 hwaddr offset, hwaddr *len)
+{
+    SimBlock *b = sim_find_block(sim, mr->ram_block);
+    size_t page = offset / SIM_PAGE_SIZE, end;
+    bool sealed;
+
+    if (!b || page >= b->pages) {
+        return false;
+    }
+    sealed = test_bit(page, b->sealed);
+    end = sealed ? find_next_zero_bit(b->sealed, b->pages, page) :
+                   find_next_bit(b->sealed, b->pages, page);
+    *len = MIN(*len, end * SIM_PAGE_SIZE - offset);
+    return sealed;
+}
+
 static EncryptedPageState sim_page_state(EncryptedGuest *eg, MemoryRegion *mr,
                                          hwaddr offset, hwaddr gpa,
                                          MemTxAttrs attrs, hwaddr *len)
@@ -424,7 +445,8 @@ static EncryptedPageState sim_page_state(EncryptedGuest *eg, MemoryRegion *mr,
     if (shared && attrs.encryption == MEMTX_ENCRYPTION_PRIVATE) {
         return ENCRYPTED_PAGE_CONFLICT;
     }
-    return shared ? ENCRYPTED_PAGE_HOST : ENCRYPTED_PAGE_PRIVATE;
+    return shared && !sim_sealed_elsewhere(sim, mr, offset, len) ?
+           ENCRYPTED_PAGE_HOST : ENCRYPTED_PAGE_PRIVATE;
 }
 
 static bool sim_registers_protected(EncryptedGuest *eg)
@@ -710,6 +732,25 @@ static void sim_set_mode(Object *obj, int value, Error **errp)
     }
 }
 
+/* Other threads access memory meanwhile */
+static void sim_set_latency(Object *obj, Visitor *v, const char *name,
+                            void *opaque, Error **errp)
+{
+    uint32_t value;
+
+    if (visit_type_uint32(v, name, &value, errp)) {
+        memory_debug_lock();
+        SIM_ENCRYPTED_GUEST(obj)->latency_us = value;
+        memory_debug_unlock();
+    }
+}
+
+static void sim_get_latency(Object *obj, Visitor *v, const char *name,
+                            void *opaque, Error **errp)
+{
+    visit_type_uint32(v, name, &SIM_ENCRYPTED_GUEST(obj)->latency_us, errp);
+}
+
 static int sim_get_cbit_set(Object *obj, Error **errp)
 {
     return SIM_ENCRYPTED_GUEST(obj)->cbit_set;
@@ -804,6 +845,10 @@ static void sim_add_properties(ObjectClass *oc)
                               sim_get_ranges, sim_set_ranges, NULL, NULL);
     object_class_property_set_description(oc, "x-fault",
         "guest-physical ranges where private accesses fail");
+    object_class_property_add(oc, "x-latency-us", "uint32", sim_get_latency,
+                              sim_set_latency, NULL, NULL);
+    object_class_property_set_description(oc, "x-latency-us",
+        "microseconds that each access to private memory takes");
 }
 
 static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)
@@ -833,13 +878,7 @@ static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)
 
 static void sim_encrypted_guest_init(Object *obj)
 {
-    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(obj);
-
-    sim->policy_debug = true;
-    object_property_add_uint32_ptr(obj, "x-latency-us", &sim->latency_us,
-                                   OBJ_PROP_FLAG_READWRITE);
-    object_property_set_description(obj, "x-latency-us",
-        "microseconds that each access to private memory takes");
+    SIM_ENCRYPTED_GUEST(obj)->policy_debug = true;
 }
 
 static void sim_encrypted_guest_finalize(Object *obj)
