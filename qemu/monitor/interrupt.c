@@ -71,6 +71,11 @@ static const char *socket_interrupted(Chardev *chr)
     return len > 0 && memchr(buf, CTRL_C, len) ? "Ctrl-C" : NULL;
 }
 
+bool monitor_has_user(Monitor *mon)
+{
+    return user_chardev(mon);
+}
+
 void monitor_interrupt_init(MonitorInterrupt *interrupt, Monitor *mon)
 {
     Chardev *chr = user_chardev(mon);

@@ -18,6 +18,12 @@ typedef struct MonitorInterrupt {
     int typed_ahead;
 } MonitorInterrupt;
 
+/*
+ * Can somebody end a command of this monitor?  Not those which QMP and gdb
+ * send.
+ */
+bool monitor_has_user(Monitor *mon);
+
 /* Called when the command begins, in the monitor's thread, with the BQL */
 void monitor_interrupt_init(MonitorInterrupt *interrupt, Monitor *mon);
 

@@ -53,16 +53,18 @@ typedef struct PagePrinter {
     uint64_t prot;
     MemTxAttrs attrs;
     MonitorInterrupt interrupt;
-    const char *stopped;
 } PagePrinter;
 
 /* The guest can make page tables that take forever to print */
-static bool printer_go_on(void *opaque)
+static bool printer_go_on(void *opaque, Error **errp)
 {
     PagePrinter *p = opaque;
+    const char *reason = monitor_interrupted(&p->interrupt);
 
-    p->stopped = monitor_interrupted(&p->interrupt);
-    return !p->stopped;
+    if (reason) {
+        error_setg(errp, "%s", reason);
+    }
+    return !reason;
 }
 
 static hwaddr shown_va(const PagePrinter *p, uint64_t va)
@@ -95,7 +97,7 @@ static void print_range(PagePrinter *p)
 }
 
 static bool print_unreadable(vaddr va, MemTxResult result, Error *err,
-                             void *opaque)
+                             void *opaque, Error **errp)
 {
     PagePrinter *p = opaque;
 
@@ -110,24 +112,28 @@ static bool print_unreadable(vaddr va, MemTxResult result, Error *err,
 }
 
 static void print_pages(Monitor *mon,
-                        bool (*leaf)(const X86PageLeaf *leaf, void *opaque))
+                        bool (*leaf)(const X86PageLeaf *leaf, void *opaque,
+                                     Error **errp))
 {
     const X86PageVisitor visitor = {
+        .max_tables = monitor_has_user(mon) ? 0 : X86_PAGE_VISIT_TABLES,
         .go_on = printer_go_on,
         .leaf = leaf,
         .unreadable = print_unreadable,
     };
     PagePrinter p = { .mon = mon };
+    Error *err = NULL;
 
     if (!get_page_tables(mon, &p.tables)) {
         return;
     }
     p.format = x86_paging_format(p.tables.mode);
     monitor_interrupt_init(&p.interrupt, mon);
-    if (x86_page_visit(&p.tables, &visitor, &p)) {
-        print_range(&p);
-    } else {
-        monitor_printf(mon, "Stopped: %s\n", p.stopped);
+    x86_page_visit(&p.tables, &visitor, &p, &err);
+    print_range(&p);
+    if (err) {
+        monitor_printf(mon, "Stopped: %s\n", error_get_pretty(err));
+        error_free(err);
     }
 }
 
@@ -150,7 +156,7 @@ static uint64_t shown_gpa(const X86PageTables *tables, const X86PageLeaf *leaf)
     }
 }
 
-static bool print_leaf(const X86PageLeaf *leaf, void *opaque)
+static bool print_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
 {
     PagePrinter *p = opaque;
     /* in a PTE this bit is PAT */
@@ -174,7 +180,7 @@ static bool print_leaf(const X86PageLeaf *leaf, void *opaque)
     return true;
 }
 
-static bool extend_range(const X86PageLeaf *leaf, void *opaque)
+static bool extend_range(const X86PageLeaf *leaf, void *opaque, Error **errp)
 {
     PagePrinter *p = opaque;
     uint64_t va = leaf->va & MAKE_64BIT_MASK(0, p->format->va_bits);

@@ -270,6 +270,8 @@ typedef struct Visit {
     const X86PagingFormat *format;
     const X86PageVisitor *visitor;
     void *opaque;
+    uint64_t n_tables;          /* until now */
+    GHashTable *seen;           /* NULL unless each is visited once */
     hwaddr table_gpa[X86_PAGING_MAX_LEVELS];
     uint8_t table[X86_PAGING_MAX_LEVELS][TABLE_SIZE];
 } Visit;
@@ -299,11 +301,34 @@ static MemTxResult visit_read_table(Visit *v, int level, hwaddr gpa,
     return result;
 }
 
+/* May the visit take one more table? */
+static bool visit_go_on(Visit *v, Error **errp)
+{
+    uint64_t max = v->visitor->max_tables;
+
+    if (max && v->n_tables == max) {
+        error_setg(errp, "the guest has more than %" PRIu64 " page tables, or "
+                   "entries which lead to the same tables again and again",
+                   max);
+        return false;
+    }
+    v->n_tables++;
+    return v->visitor->go_on(v->opaque, errp);
+}
+
+/* A table may serve as one of several levels; it is aligned to 32 bytes */
+static bool visit_is_done(Visit *v, int level, hwaddr gpa)
+{
+    uint64_t key = gpa | level;
+
+    return v->seen && !g_hash_table_add(v->seen, g_memdup2(&key, sizeof(key)));
+}
+
 static bool visit_table(Visit *v, int level, hwaddr gpa, vaddr va,
-                        uint64_t prot);
+                        uint64_t prot, Error **errp);
 
 static bool visit_entry(Visit *v, int level, uint64_t entry, vaddr va,
-                        uint64_t prot)
+                        uint64_t prot, Error **errp)
 {
     const X86PageTables *tables = v->tables;
 
@@ -313,33 +338,36 @@ static bool visit_entry(Visit *v, int level, uint64_t entry, vaddr va,
     if (x86_entry_is_leaf(v->format, level, entry)) {
         X86PageLeaf leaf = make_leaf(tables, level, va, entry, prot);
 
-        return v->visitor->leaf(&leaf, v->opaque);
+        return v->visitor->leaf(&leaf, v->opaque, errp);
     }
     return visit_table(v, level - 1,
                        x86_entry_address(v->format, level, entry,
                                          tables->page_bit),
-                       va, prot & entry_prot(tables, level, entry));
+                       va, prot & entry_prot(tables, level, entry), errp);
 }
 
 static bool visit_table(Visit *v, int level, hwaddr gpa, vaddr va,
-                        uint64_t prot)
+                        uint64_t prot, Error **errp)
 {
     MemTxResult result;
     Error *err = NULL;
     unsigned i;
 
-    if (!v->visitor->go_on(v->opaque)) {
+    if (visit_is_done(v, level, gpa)) {
+        return true;
+    }
+    if (!visit_go_on(v, errp)) {
         return false;
     }
     result = visit_read_table(v, level, gpa, &err);
     if (result != MEMTX_OK) {
         return v->visitor->unreadable(x86_va_canonical(v->format, va), result,
-                                      err, v->opaque);
+                                      err, v->opaque, errp);
     }
     for (i = 0; i < x86_table_entries(v->format, level); i++) {
         uint64_t entry = x86_table_entry(v->format, v->table[level - 1], i);
 
-        if (!visit_entry(v, level, entry, va, prot)) {
+        if (!visit_entry(v, level, entry, va, prot, errp)) {
             return false;
         }
         va += x86_entry_span(v->format, level);
@@ -348,20 +376,27 @@ static bool visit_table(Visit *v, int level, hwaddr gpa, vaddr va,
 }
 
 bool x86_page_visit(const X86PageTables *tables,
-                    const X86PageVisitor *visitor, void *opaque)
+                    const X86PageVisitor *visitor, void *opaque, Error **errp)
 {
     const X86PagingFormat *format = x86_paging_format(tables->mode);
+    g_autoptr(GHashTable) seen = NULL;
     g_autofree Visit *v = g_new(Visit, 1);
 
     if (tables->mode == X86_PAGING_NONE) {
         return true;
     }
+    if (visitor->once) {
+        seen = g_hash_table_new_full(g_int64_hash, g_int64_equal, g_free,
+                                     NULL);
+    }
     v->tables = tables;
     v->format = format;
     v->visitor = visitor;
     v->opaque = opaque;
+    v->n_tables = 0;
+    v->seen = seen;
     memset(v->table_gpa, -1, sizeof(v->table_gpa));
-    return visit_table(v, format->levels, tables->root, 0, PROT_MASK);
+    return visit_table(v, format->levels, tables->root, 0, PROT_MASK, errp);
 }
 
 /* The walker's answer for a 4 KiB page, as SysemuCPUOps want it */

@@ -87,11 +87,20 @@ bool x86_page_tables_init(CPUState *cpu, X86PageTables *tables, Error **errp);
 bool x86_page_walk(const X86PageTables *tables, vaddr addr, X86PageLeaf *leaf,
                    Error **errp);
 
+/*
+ * For X86PageVisitor.max_tables, where nobody can end a visit that has no
+ * end: the tables of 512 GiB in pages of 4 KiB, or some seconds.
+ */
+#define X86_PAGE_VISIT_TABLES   (1 << 18)
+
 /**
  * X86PageVisitor: called back for what the page tables hold
  *
+ * @max_tables: fail after so many tables, 0: never.  When all entries of a
+ *     table lead back to it, there are 2^36 pages, or 2^45.
+ * @once: visit a table that many entries lead to only once, for those who
+ *     do not care about virtual addresses
  * @go_on: before each table: is there still someone who wants to know?
- *     Hostile tables can take hours.
  * @leaf: for each present leaf entry
  * @unreadable: for each table that cannot be read.  @va is the first virtual
  *     address it would translate.  @result is MEMTX_DECODE_ERROR where there
@@ -99,13 +108,15 @@ bool x86_page_walk(const X86PageTables *tables, vaddr addr, X86PageLeaf *leaf,
  *     MEMTX_ACCESS_ERROR or MEMTX_ERROR where it might.  @err, which names
  *     the table, is for the callee to free.
  *
- * Each returns false to end the visit.
+ * Each callback returns false with @errp set to end the visit.
  */
 typedef struct X86PageVisitor {
-    bool (*go_on)(void *opaque);
-    bool (*leaf)(const X86PageLeaf *leaf, void *opaque);
+    uint64_t max_tables;
+    bool once;
+    bool (*go_on)(void *opaque, Error **errp);
+    bool (*leaf)(const X86PageLeaf *leaf, void *opaque, Error **errp);
     bool (*unreadable)(vaddr va, MemTxResult result, Error *err,
-                       void *opaque);
+                       void *opaque, Error **errp);
 } X86PageVisitor;
 
 /**
@@ -116,10 +127,14 @@ typedef struct X86PageVisitor {
  * the same.  Non-canonical addresses do not exist: the upper half follows the
  * lower.  Without paging there is nothing to visit.
  *
- * Returns false if a callback ended the visit.
+ * A guest that runs may change its tables meanwhile: each of them is seen as
+ * it was at some moment, not all at the same.
+ *
+ * Returns false with @errp set if a callback ended the visit, or there were
+ * too many tables.
  */
 bool x86_page_visit(const X86PageTables *tables,
-                    const X86PageVisitor *visitor, void *opaque);
+                    const X86PageVisitor *visitor, void *opaque, Error **errp);
 
 /**
  * x86_ldl_phys_debug, x86_ldq_phys_debug: read a page-table entry

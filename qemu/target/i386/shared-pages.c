@@ -14,22 +14,18 @@
 typedef struct SharedVisit {
     EncryptedGuestFoundFunc *found;
     void *opaque;
-    Error **errp;
 } SharedVisit;
 
-/* The guest can make page tables that take forever to visit */
-static bool shared_go_on(void *opaque)
+static bool shared_go_on(void *opaque, Error **errp)
 {
-    SharedVisit *v = opaque;
-
     if (qemu_shutdown_requested_get() != SHUTDOWN_CAUSE_NONE) {
-        error_setg(v->errp, "QEMU has been asked to quit");
+        error_setg(errp, "QEMU has been asked to quit");
         return false;
     }
     return true;
 }
 
-static bool shared_leaf(const X86PageLeaf *leaf, void *opaque)
+static bool shared_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
 {
     SharedVisit *v = opaque;
 
@@ -40,16 +36,14 @@ static bool shared_leaf(const X86PageLeaf *leaf, void *opaque)
 }
 
 static bool shared_unreadable(vaddr va, MemTxResult result, Error *err,
-                              void *opaque)
+                              void *opaque, Error **errp)
 {
-    SharedVisit *v = opaque;
-
     /* Where there is no memory the CPU finds no pages either */
     if (result == MEMTX_DECODE_ERROR) {
         error_free(err);
         return true;
     }
-    error_propagate(v->errp, err);
+    error_propagate(errp, err);
     return false;
 }
 
@@ -57,18 +51,20 @@ bool x86_find_shared_pages(EncryptedGuest *eg, EncryptedGuestFoundFunc *found,
                            void *opaque, Error **errp)
 {
     static const X86PageVisitor visitor = {
+        .max_tables = X86_PAGE_VISIT_TABLES,
+        .once = true,
         .go_on = shared_go_on,
         .leaf = shared_leaf,
         .unreadable = shared_unreadable,
     };
-    SharedVisit v = { found, opaque, errp };
+    SharedVisit v = { found, opaque };
     CPUState *cs;
 
     CPU_FOREACH(cs) {
         X86PageTables tables;
 
         if (!x86_page_tables_init(cs, &tables, errp) ||
-            !x86_page_visit(&tables, &visitor, &v)) {
+            !x86_page_visit(&tables, &visitor, &v, errp)) {
             return false;
         }
     }
