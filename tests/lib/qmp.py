@@ -34,12 +34,12 @@ class QMP:
         self._sock.close()
 
     def _read(self, deadline, what):
-        while b'\n' not in self._buffer:
-            data = receive(self._sock, deadline, what)
-            if not data:
+        parts = [self._buffer]      # an answer may have hundreds of MiB
+        while b'\n' not in parts[-1]:
+            parts.append(receive(self._sock, deadline, what))
+            if not parts[-1]:
                 raise ConnectionError(f'QEMU closed QMP; waited for {what}')
-            self._buffer += data
-        line, self._buffer = self._buffer.split(b'\n', 1)
+        line, self._buffer = b''.join(parts).split(b'\n', 1)
         return json.loads(line)
 
     def cmd(self, name, seconds=60, fd=None, **arguments):
