@@ -172,6 +172,31 @@ class AsStock(unittest.TestCase):
                 self.check(wanted)
 
 
+class TwoCpus(unittest.TestCase):
+    """Each has page tables of its own."""
+
+    def start(self, **kwargs):
+        """Two in a row; the second vCPU's is the first page."""
+        guest = self.enterContext(PagingGuest('-smp', '2', **kwargs))
+        for cpu, slot in ((1, 2), (2, 1)):
+            root, page = ROOT + cpu * 2 * PAGE, DATA + slot * PAGE
+            guest.write(root, PSE.table(root + PAGE | PRESENT))
+            guest.write(root + PAGE, PSE.table(*[0] * slot, page | PRESENT))
+            guest.write(page, contents(page))
+            self.assertEqual(guest.rsp.ask(f'Hg{cpu}'), 'OK')
+            guest.paging(PSE, root)
+        return guest
+
+    def test_both_pages_are_where_they_are(self):
+        wanted = {slot * PAGE: (DATA + slot * PAGE,
+                                contents(DATA + slot * PAGE))
+                  for slot in (1, 2)}
+        self.assertEqual(pages(self.start()), wanted)
+        stock = pages(self.start(program=binary(base=True)))
+        self.assertEqual(set(stock), set(wanted))
+        self.assertNotEqual(stock, wanted)
+
+
 class Encrypted(unittest.TestCase):
     """A simulated encrypted guest."""
 
