@@ -73,25 +73,19 @@ static hwaddr shown_va(const PagePrinter *p, uint64_t va)
     return va | x86_va_canonical(p->format, va);
 }
 
-/* The end of a line: an encrypted guest's pages have one more word */
-static void print_encryption(Monitor *mon, MemTxAttrs attrs)
-{
-    const char *name = memory_debug_encryption_name(attrs);
-
-    monitor_printf(mon, "%s%s\n", *name ? " " : "", name);
-}
-
 static void print_range(PagePrinter *p)
 {
+    const char *word = memory_debug_encryption_name(p->attrs);
+
     if (p->start != p->end) {
         monitor_printf(p->mon, HWADDR_FMT_plx "-" HWADDR_FMT_plx " "
-                       HWADDR_FMT_plx " %c%c%c",
+                       HWADDR_FMT_plx " %c%c%c%s%s\n",
                        shown_va(p, p->start), shown_va(p, p->end),
                        shown_va(p, p->end - p->start),
                        p->prot & PG_USER_MASK ? 'u' : '-',
                        'r',
-                       p->prot & PG_RW_MASK ? 'w' : '-');
-        print_encryption(p->mon, p->attrs);
+                       p->prot & PG_RW_MASK ? 'w' : '-',
+                       *word ? " " : "", word);
     }
     p->start = p->end;
 }
@@ -159,12 +153,14 @@ static uint64_t shown_gpa(const X86PageTables *tables, const X86PageLeaf *leaf)
 static bool print_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
 {
     PagePrinter *p = opaque;
+    /* an encrypted guest's pages have one more word */
+    const char *word = memory_debug_encryption_name(leaf->attrs);
     /* in a PTE this bit is PAT */
     uint64_t flags = leaf->level == 1 ? leaf->entry & ~PG_PSE_MASK
                                       : leaf->entry;
 
     monitor_printf(p->mon, HWADDR_FMT_plx ": " HWADDR_FMT_plx
-                   " %c%c%c%c%c%c%c%c%c",
+                   " %c%c%c%c%c%c%c%c%c%s%s\n",
                    (hwaddr)leaf->va,
                    shown_gpa(&p->tables, leaf),
                    flags & PG_NX_MASK ? 'X' : '-',
@@ -175,8 +171,8 @@ static bool print_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
                    flags & PG_PCD_MASK ? 'C' : '-',
                    flags & PG_PWT_MASK ? 'T' : '-',
                    flags & PG_USER_MASK ? 'U' : '-',
-                   flags & PG_RW_MASK ? 'W' : '-');
-    print_encryption(p->mon, leaf->attrs);
+                   flags & PG_RW_MASK ? 'W' : '-',
+                   *word ? " " : "", word);
     return true;
 }
 
