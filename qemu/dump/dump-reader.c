@@ -7,6 +7,8 @@
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
 #include "qemu/memalign.h"
+#include "qemu/rcu.h"
+#include "qemu/thread.h"
 #include "qemu/units.h"
 #include "qapi/clone-visitor.h"
 #include "qapi/qapi-visit-dump-memory.h"
@@ -22,14 +24,26 @@
 /* So many reasons are kept: what fails first says what is wrong */
 #define REASONS         4
 
+/* The window that comes next, read by a thread while this one is written */
+typedef struct ReadAhead {
+    enum { AHEAD_IDLE, AHEAD_ASKED, AHEAD_READ, AHEAD_END } state;
+    uint8_t *buf;
+    const GuestPhysBlock *block;
+    hwaddr start, end;
+    bool good;              /* all of it could be read */
+} ReadAhead;
+
 struct DumpReader {
     /* The window; of the thread that writes the dump */
     uint8_t *buf;
     hwaddr start, end;
     DECLARE_BITMAP(missing, WINDOW_PAGES);
     const DumpShared *shared;
+    QemuThread thread;
 
     QemuMutex lock;         /* guards what follows, held while RAM is read */
+    QemuCond asked;         /* ahead.state has changed */
+    ReadAhead ahead;
     bool incomplete;
     bool cancelled;
     uint64_t pages;         /* that the dump shall have */
@@ -43,15 +57,32 @@ DumpReader *dump_reader_new(bool incomplete)
 
     r->incomplete = incomplete;
     qemu_mutex_init(&r->lock);
+    qemu_cond_init(&r->asked);
     return r;
+}
+
+static void wipe_and_free(uint8_t *buf)
+{
+    memset(buf, 0, WINDOW_BYTES);
+    barrier();      /* or the compiler drops the memset() */
+    qemu_vfree(buf);
+}
+
+static void reader_ask(DumpReader *r, int state)
+{
+    r->ahead.state = state;
+    qemu_cond_signal(&r->asked);
 }
 
 void dump_reader_drop_window(DumpReader *r)
 {
     if (r->buf) {
-        memset(r->buf, 0, WINDOW_BYTES);
-        barrier();      /* or the compiler drops the memset() */
-        qemu_vfree(r->buf);
+        WITH_QEMU_LOCK_GUARD(&r->lock) {
+            reader_ask(r, AHEAD_END);
+        }
+        qemu_thread_join(&r->thread);
+        wipe_and_free(r->buf);
+        wipe_and_free(r->ahead.buf);
         r->buf = NULL;
     }
     r->start = r->end = 0;
@@ -61,17 +92,9 @@ void dump_reader_free(DumpReader *r)
 {
     dump_reader_drop_window(r);
     qapi_free_DumpUnreadablePageList(r->unreadable.first);
+    qemu_cond_destroy(&r->asked);
     qemu_mutex_destroy(&r->lock);
     g_free(r);
-}
-
-void dump_reader_expect(DumpReader *r, uint64_t size,
-                        const DumpShared *shared)
-{
-    r->shared = shared;
-    r->buf = qemu_memalign(PAGE_BYTES, WINDOW_BYTES);
-    QEMU_LOCK_GUARD(&r->lock);
-    r->pages = DIV_ROUND_UP(size, PAGE_BYTES);
 }
 
 /* Called with the lock held */
@@ -148,6 +171,77 @@ static bool read_ram(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
     return true;
 }
 
+static void *reader_thread(void *opaque)
+{
+    DumpReader *r = opaque;
+    ReadAhead *ahead = &r->ahead;
+
+    rcu_register_thread();
+    qemu_mutex_lock(&r->lock);
+    while (ahead->state != AHEAD_END) {
+        if (ahead->state != AHEAD_ASKED) {
+            qemu_cond_wait(&r->asked, &r->lock);
+            continue;
+        }
+        ahead->good = !r->cancelled &&
+                      read_ram(r, ahead->block, ahead->start, ahead->buf,
+                               ahead->end - ahead->start, NULL);
+        ahead->state = AHEAD_READ;
+    }
+    qemu_mutex_unlock(&r->lock);
+    rcu_unregister_thread();
+    return NULL;
+}
+
+void dump_reader_expect(DumpReader *r, uint64_t size,
+                        const DumpShared *shared)
+{
+    r->shared = shared;
+    r->buf = qemu_memalign(PAGE_BYTES, WINDOW_BYTES);
+    r->ahead.buf = qemu_memalign(PAGE_BYTES, WINDOW_BYTES);
+    WITH_QEMU_LOCK_GUARD(&r->lock) {
+        r->pages = DIV_ROUND_UP(size, PAGE_BYTES);
+    }
+    qemu_thread_create(&r->thread, "dump-reader", reader_thread, r,
+                       QEMU_THREAD_JOINABLE);
+}
+
+/* Where the window that starts at @gpa ends */
+static hwaddr window_end(hwaddr gpa, hwaddr end)
+{
+    /* Aligned, so that a page has the same place in every window */
+    return MIN(end, QEMU_ALIGN_DOWN(gpa, WINDOW_BYTES) + WINDOW_BYTES);
+}
+
+/* Fill the window, by what was read ahead if it was this.  Under the lock. */
+static bool reader_fill(DumpReader *r, const GuestPhysBlock *block)
+{
+    ReadAhead *ahead = &r->ahead;
+
+    if (ahead->state == AHEAD_READ && ahead->block == block &&
+        ahead->start == r->start && ahead->end == r->end) {
+        uint8_t *buf = r->buf;
+
+        r->buf = ahead->buf;
+        ahead->buf = buf;
+        return ahead->good;
+    }
+    return read_ram(r, block, r->start, r->buf, r->end - r->start, NULL);
+}
+
+/* Called with the lock held */
+static void reader_read_ahead(DumpReader *r, const GuestPhysBlock *block,
+                              hwaddr end)
+{
+    r->ahead.state = AHEAD_IDLE;
+    if (r->end < end) {
+        r->ahead.block = block;
+        r->ahead.start = r->end;
+        r->ahead.end = window_end(r->end, end);
+        reader_ask(r, AHEAD_ASKED);
+    }
+}
+
 /* Read the window again, and find out which of its pages cannot be read */
 static void reader_read_pages(DumpReader *r, const GuestPhysBlock *block)
 {
@@ -174,13 +268,13 @@ bool dump_reader_read(DumpReader *r, const GuestPhysBlock *block, hwaddr gpa,
     if (!reader_may_go_on(r, errp)) {
         return false;
     }
-    /* Aligned, so that a page has the same place in every window */
     r->start = gpa;
-    r->end = MIN(end, QEMU_ALIGN_DOWN(gpa, WINDOW_BYTES) + WINDOW_BYTES);
+    r->end = window_end(gpa, end);
     bitmap_zero(r->missing, WINDOW_PAGES);
-    if (!read_ram(r, block, gpa, r->buf, r->end - gpa, NULL)) {
+    if (!reader_fill(r, block)) {
         reader_read_pages(r, block);
     }
+    reader_read_ahead(r, block, end);
     return true;
 }
 

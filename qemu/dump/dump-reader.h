@@ -16,7 +16,9 @@
  * page does not spoil the others.  Knows nothing of dump formats.
  *
  * Blocks are read in the order of their addresses, by the one thread that
- * writes the dump, without the BQL and outside of RCU critical sections.
+ * writes the dump, without the BQL and outside of RCU critical sections.  A
+ * thread of the reader's own reads the next window while that one is busy
+ * with the contents of this, so that decrypting and compressing overlap.
  * dump_reader_cancel() and dump_reader_query() may be called meanwhile from
  * any other thread.
  */
@@ -98,7 +100,7 @@ void dump_reader_cancel(DumpReader *r);
 /* What could not be read, or NULL; for the caller to free */
 DumpUnreadable *dump_reader_query(DumpReader *r);
 
-/* Wipe and free the window; what was counted stays */
+/* Wipe and free the windows, end the thread; what was counted stays */
 void dump_reader_drop_window(DumpReader *r);
 
 #endif
