@@ -16,15 +16,18 @@
 #define BLOCK_DOWN(x)   ((uint64_t)(x) & ~(BLOCK - 1))
 #define BLOCK_UP(x)     BLOCK_DOWN((x) + BLOCK - 1)
 
-void debug_latency(void)
+uint64_t debug_clock_us(void)
 {
-    struct timespec delay = {
-        .tv_sec = config.latency_us / 1000000,
-        .tv_nsec = config.latency_us % 1000000 * 1000,
-    };
+    struct timespec now;
 
-    if (config.latency_us) {
-        nanosleep(&delay, NULL);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000ULL + now.tv_nsec / 1000;
+}
+
+void debug_latency(uint64_t start)
+{
+    /* nanosleep() takes 50 microseconds more than it is asked for */
+    while (debug_clock_us() - start < config.latency_us) {
     }
 }
 

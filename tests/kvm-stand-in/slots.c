@@ -390,7 +390,9 @@ static void sync_piece(const struct piece *p)
     uint64_t i;
 
     for (i = 0; bitmap && i < p->size / PAGE; i++) {
-        if (bit_test(bitmap, i)) {
+        if (!bitmap[i / 64]) {
+            i |= 63;
+        } else if (bit_test(bitmap, i)) {
             slot_private_written((p->gpa & ~vm.bit) + i * PAGE, PAGE);
         }
     }

@@ -238,7 +238,9 @@ long tdx_vm_command(struct kvm_tdx_cmd *cmd);                   /* tdx.c */
 long tdx_vcpu_command(struct kvm_tdx_cmd *cmd);
 /* Neither locked: it takes vm.lock itself, after the latency. */
 long unified_ioctl(unsigned long request, void *arg);           /* unified.c */
-void debug_latency(void);                                       /* dbg.c */
+uint64_t debug_clock_us(void);                                  /* dbg.c */
+/* Return when config.latency_us have passed since @start of that clock. */
+void debug_latency(uint64_t start);
 
 /* ---- cpuid.c: what QEMU executes directly ---- */
 

@@ -142,7 +142,7 @@ long unified_ioctl(unsigned long request, void *arg)
         log_call(t.name, -ENOTTY, "kernel without it");
         return -ENOTTY;
     }
-    debug_latency();
+    debug_latency(debug_clock_us());
     pthread_mutex_lock(&vm.lock);
     ret = locked(&t, arg);
     pthread_mutex_unlock(&vm.lock);

@@ -280,6 +280,7 @@ static bool is_debug_command(unsigned long request, const void *arg)
 
 long vm_ioctl(unsigned long request, void *arg)
 {
+    uint64_t start = debug_clock_us();
     long ret;
 
     switch (request) {
@@ -289,11 +290,11 @@ long vm_ioctl(unsigned long request, void *arg)
     case KVM_MEMORY_ENCRYPT_WRITE_MEMORY:
         return unified_ioctl(request, arg);
     }
-    if (is_debug_command(request, arg)) {
-        debug_latency();
-    }
     pthread_mutex_lock(&vm.lock);
     ret = locked_ioctl(request, arg);
     pthread_mutex_unlock(&vm.lock);
+    if (config.latency_us && is_debug_command(request, arg)) {
+        debug_latency(start);
+    }
     return ret;
 }
