@@ -523,6 +523,45 @@ static bool cmd_poweroff(char *args)
     return fail("poweroff", "%s", strerror(errno));
 }
 
+/*
+ * Reads and writes each of @mib MiB in every round, in an order in which
+ * neither the next word nor the next page is the neighbour of the last one.
+ */
+static bool cmd_work(char *args)
+{
+    char *end;
+    uint64_t words = strtoull(args, &end, 0) * ((1 << 20) / sizeof(uint64_t));
+    uint64_t rounds = strtoull(end, NULL, 0), sum = 0;
+    uint64_t *mem = mmap(NULL, words * sizeof(*mem), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+    if (!words || mem == MAP_FAILED) {
+        return fail("work", "wants MIB ROUNDS, and that much memory");
+    }
+    for (uint64_t i = 0, at = 0; i < words * rounds; i++) {
+        sum += mem[at];
+        mem[at] = sum + i;
+        at = (at + 1021 * PAGE / sizeof(*mem) + 1) % words;
+    }
+    munmap(mem, words * sizeof(*mem));
+    fact("sum", "0x%" PRIx64, sum);
+    return true;
+}
+
+/* In place of a program of its own for everything */
+static bool cmd_run(char *line)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl("/bin/busybox", "sh", "-c", line, NULL);
+        _exit(127);
+    }
+    waitpid(pid, &status, 0);
+    return !status || fail("run", "\"%s\" ended with %#x", line, status);
+}
+
 /* For a person at the console. */
 static bool cmd_sh(char *args)
 {
@@ -557,6 +596,8 @@ static const struct {
     { "target", cmd_target, "[start|stop]: a user process that counts" },
     { "check", cmd_check, "[start MIB|stop]: a process that checks and "
                           "rewrites its memory" },
+    { "work", cmd_work, "MIB ROUNDS: read and write that much memory" },
+    { "run", cmd_run, "LINE: what busybox's shell does with it" },
     { "panic", cmd_panic, "crash the kernel" },
     { "reboot", cmd_reboot, "at once" },
     { "poweroff", cmd_poweroff, "at once" },
