@@ -53,6 +53,10 @@ check-builds: assemble ## compile it for other targets and without KVM or TCG
 check-qemu: qemu qemu-base ## compare QEMU's own tests on both, the unpatched first
 	@scripts/check-qemu
 
+bench: qemu qemu-base ## compare speed with the unpatched QEMU; T=WORD chooses
+	@scripts/deps test
+	@bench/run $(T)
+
 demo: qemu ## look into a real encrypted Linux guest, step by step
 	@scripts/deps test
 	@tests/demo
@@ -71,5 +75,5 @@ build-deps:
 	@scripts/deps build
 
 .PHONY: help deps base assemble qemu qemu-base where where-base refresh \
-	series check check-series check-builds check-qemu demo install clean \
-	distclean build-deps
+	series check check-series check-builds check-qemu bench demo install \
+	clean distclean build-deps
