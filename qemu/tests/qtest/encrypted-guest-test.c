@@ -269,9 +269,9 @@ static void test_policy_forbids(const void *properties)
 
     /* The file that was there is still there */
     g_assert_true(g_file_set_contents(name, "old", 3, NULL));
-    qtest_qmp_assert_failure_ref(qts, "{'execute': 'pmemsave', 'arguments': "
-                                 "{'val': 0, 'size': 4096, 'filename': %s}}",
-                                 name);
+    assert_error(qts, qtest_qmp_assert_failure_ref(qts,
+        "{'execute': 'pmemsave', 'arguments': "
+        "{'val': 0, 'size': 4096, 'filename': %s}}", name), "forbids");
     {
         g_autofree char *old = NULL;
 
