@@ -3,6 +3,9 @@
 
 BASE ?= 10.2
 export BASE
+# 1 or thread: build, and test, with sanitizers (see tests/run)
+SANITIZE ?=
+export SANITIZE
 PREFIX ?= /usr/local
 out = build/$(BASE)
 
@@ -25,11 +28,11 @@ qemu-base: base ## build the unpatched one in the same way
 	@scripts/build base
 
 where: ## print the path of the patched qemu-system-x86_64
-	@[ -x $(out)/out/qemu-system-x86_64 ] || $(MAKE) -s qemu >&2
+	@[ -x $(out)/out/qemu-system-x86_64 ] || $(MAKE) -s qemu SANITIZE= >&2
 	@echo $(CURDIR)/$(out)/out/qemu-system-x86_64
 
 where-base: ## print the path of the unpatched one
-	@[ -x $(out)/base/out/qemu-system-x86_64 ] || $(MAKE) -s qemu-base >&2
+	@[ -x $(out)/base/out/qemu-system-x86_64 ] || $(MAKE) -s qemu-base SANITIZE= >&2
 	@echo $(CURDIR)/$(out)/base/out/qemu-system-x86_64
 
 refresh: base ## bring edits in build/BASE/src back to hooks/ and qemu/

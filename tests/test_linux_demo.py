@@ -11,6 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from lib import gdb, linux, qemu
+from lib.wait import SLOWNESS
 
 DEMO = Path(__file__).resolve().with_name('demo')
 
@@ -34,7 +35,8 @@ class Demonstration(unittest.TestCase):
             self.skipTest(f'{qemu.binary()} has no {linux.SIMULATED}')
 
     def test_all_comparisons_agree(self):
-        done = subprocess.run([DEMO], check=False, text=True, timeout=600,
+        done = subprocess.run([DEMO], check=False, text=True,
+                              timeout=600 * SLOWNESS,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout, r'All \d+ comparisons agree')

@@ -6,6 +6,8 @@ import struct
 import subprocess
 import zlib
 
+from .wait import SLOWNESS
+
 ELF = 'elf'
 FLATTENED = ('kdump-zlib', 'kdump-lzo', 'kdump-snappy')
 RAW = ('kdump-raw-zlib', 'kdump-raw-lzo', 'kdump-raw-snappy')
@@ -42,7 +44,7 @@ def tool(*command, **options):
     """Run a tool and return what it printed, on both of its outputs."""
     done = subprocess.run([str(word) for word in command], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=SECONDS, **options)
+                          timeout=SECONDS * SLOWNESS, **options)
     text = done.stdout.decode(errors='replace').replace('\r', '\n')
     if done.returncode:
         raise ToolError(f'{command[0]} ended with {done.returncode}:\n{text}')

@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import tempfile
 
-from .wait import Timeout, poll
+from .wait import SLOWNESS, Timeout, poll
 
 PROGRAM = 'gdb'
 PREAMBLE = ['set pagination off', 'set confirm off',
-            'set architecture i386:x86-64', 'set remotetimeout 60']
+            'set architecture i386:x86-64', f'set remotetimeout {int(60 * SLOWNESS)}']
 
 
 def available():
@@ -70,10 +70,11 @@ class Batch:
 
     def finish(self, seconds=60):
         """Wait for the end of the batch and return all that gdb printed."""
+        seconds *= SLOWNESS
         try:
             self._process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise Timeout(f'waited {seconds} s for gdb to end; it printed:\n'
+            raise Timeout(f'waited {seconds:g} s for gdb to end; it printed:\n'
                           f'{self.output()}') from None
         return self.output()
 

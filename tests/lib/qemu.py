@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .console import Console
 from .qmp import QMP
-from .wait import Timeout, accept, listen
+from .wait import SLOWNESS, Timeout, accept, listen
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -108,14 +108,14 @@ class Qemu:
         try:
             self.qmp = QMP(accept(qmp, 'QMP', alive))
         except ConnectionError:
-            self.process.wait(10)
+            self.process.wait(10 * SLOWNESS)
             alive()     # says why QEMU ended
             raise
 
     def _reason_of_end(self):
         """QEMU's own words when it ends instead of starting."""
         try:
-            self.process.wait(5)
+            self.process.wait(5 * SLOWNESS)
             self._check_alive()
         except (subprocess.TimeoutExpired, ConnectionError) as e:
             return str(e) if isinstance(e, ConnectionError) else ''
@@ -129,10 +129,13 @@ class Qemu:
                 f'{self.log() or "(it said nothing)"}')
 
     def _end(self):
+        # UndefinedBehaviorSanitizer may not find its way to the reports
+        if ': runtime error: ' in self.log():
+            print(self.log(), file=sys.stderr)
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(10)
+                self.process.wait(10 * SLOWNESS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
@@ -165,10 +168,11 @@ class Qemu:
             self.qmp.cmd('quit')
         except ConnectionError:
             pass
+        seconds *= SLOWNESS
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            raise Timeout(f'waited {seconds} s for QEMU to quit') from None
+            raise Timeout(f'waited {seconds:g} s for QEMU to quit') from None
 
     def host_memory(self, gpa, length):
         """The raw bytes that the host has for guest-physical @gpa.

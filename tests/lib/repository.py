@@ -11,7 +11,7 @@ BUILD = TOP / "build" / BASE
 
 # A `make check` above must not speak to the `make` of a test.
 ENVIRONMENT = {name: value for name, value in os.environ.items()
-               if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS",
+               if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "SANITIZE",
                                "QEMU_SOURCE", "QEMU_BASE_CACHE")}
 
 

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Deadlines, and sockets that keep to them."""
 
+import os
 import socket
 import time
+
+# How many times longer QEMU may take: tests/run sets it for sanitizers
+SLOWNESS = float(os.environ.get('SLOWNESS', 1))
 
 
 class Timeout(Exception):
@@ -10,11 +14,11 @@ class Timeout(Exception):
 
 
 class Deadline:
-    """A point in time, @seconds from now."""
+    """A point in time, @seconds times SLOWNESS from now."""
 
     def __init__(self, seconds):
-        self.seconds = seconds
-        self._end = time.monotonic() + seconds
+        self.seconds = seconds * SLOWNESS
+        self._end = time.monotonic() + self.seconds
 
     def left(self):
         """Seconds until then, never below 0."""
