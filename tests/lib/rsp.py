@@ -21,7 +21,11 @@ class RSP:
     def __init__(self, path, seconds=10):
         self._sock = connect(path, 'the gdbstub', seconds)
         self._buffer = b''
-        self.features = self.ask('qSupported:xmlRegisters=i386')
+        try:
+            self.features = self.ask('qSupported:xmlRegisters=i386')
+        except BaseException:
+            self.close()        # QEMU talks to one gdb at a time
+            raise
 
     def __enter__(self):
         return self
