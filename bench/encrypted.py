@@ -49,11 +49,19 @@ def dump_seconds(guest, kind, path='/dev/null'):
     return time.monotonic() - start
 
 
-def pmemsave_seconds(guest, path='/dev/null'):
+def ram_ranges(size):
+    """[(address, size)] of a q35 machine's memory: there is a hole in it."""
+    if size < 0xb0000000:
+        return [(0, size)]
+    return [(0, 0x80000000), (1 << 32, size - 0x80000000)]
+
+
+def pmemsave_seconds(guest):
     """How long it takes to save all memory."""
     start = time.monotonic()
-    guest.qmp.cmd('pmemsave', SECONDS, val=0, size=guest.ram_size,
-                  filename=str(path))
+    for addr, size in ram_ranges(guest.ram_size):
+        guest.qmp.cmd('pmemsave', SECONDS, val=addr, size=size,
+                      filename='/dev/null')
     return time.monotonic() - start
 
 
@@ -106,7 +114,7 @@ def _row(report, item, size, cipher, times):
 
 def run(report, items, quick):
     """Measure @items and print them."""
-    mib, runs = (128, 1) if quick else (512, 7)
+    mib, runs = (128, 1) if quick else (256, 7)
     report.progress(f'{TITLE}: the guests')
     with tempfile.TemporaryDirectory(prefix='bench-') as folder:
         memory = Path(folder, 'memory')
