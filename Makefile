@@ -60,6 +60,11 @@ bench: qemu qemu-base ## compare speed with the unpatched QEMU; T=WORD chooses
 	@scripts/deps test
 	@bench/run $(T)
 
+SECONDS ?= 60
+fuzz: qemu ## fuzz what reads hostile input, each target for SECONDS=60
+	@scripts/deps fuzz
+	@scripts/fuzz $(SECONDS) $(T)
+
 demo: qemu ## look into a real encrypted Linux guest, step by step
 	@scripts/deps test
 	@tests/demo
@@ -78,5 +83,5 @@ build-deps:
 	@scripts/deps build
 
 .PHONY: help deps base assemble qemu qemu-base where where-base refresh \
-	series check check-series check-builds check-qemu bench demo install \
-	clean distclean build-deps
+	series check check-series check-builds check-qemu bench fuzz demo \
+	install clean distclean build-deps
