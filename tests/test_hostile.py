@@ -51,13 +51,6 @@ class Endless(unittest.TestCase):
             self.assertRegex(lines[0], '^0{16}-')
             self.assertRegex(lines[1], f'^Stopped: {self.STOPPED}$')
 
-    def test_info_tlb_by_qmp_ends(self):
-        guest = self.endless(LEVEL4, '')
-        lines = guest.qmp.hmp('info tlb', SECONDS).splitlines()
-        self.assertEqual(lines[-1], 'Stopped: 256 MiB of output are waiting '
-                         'to be read')
-        self.assertEqual(lines[0], f'{0:016x}: {ROOT:016x} --------W')
-
     def test_a_dump_with_paging_fails_and_one_without_does_not(self):
         for guest in self.both():
             path = guest.folder / 'dump'
@@ -105,8 +98,7 @@ class Devices(unittest.TestCase):
                 cases.append((mode, at if depth else DEVICE))
                 for level in range(depth):
                     target = DEVICE if level == depth - 1 else at + PAGE
-                    guest.write(at, mode.table(
-                        *[target | PRESENT] * mode.entries(level)))
+                    guest.write(at, mode.table(target | PRESENT))
                     at += PAGE
         guest.launch()
         return guest, cases
@@ -164,7 +156,7 @@ class Changing(unittest.TestCase):
     VALUES = ROOT + 0x13 * PAGE
     X, Y, OTHER = 0x200000, 0x300000, 0x400000
     VA = 0x8000000000       # of the changing table's first page
-    SECONDS = 6
+    SECONDS = 4
 
     def start(self, encrypted):
         """A guest at work."""
@@ -232,7 +224,9 @@ class Changing(unittest.TestCase):
                               'dump'), 0)
         self.translations = set()
         end = time.monotonic() + self.SECONDS
-        while time.monotonic() < end or not all(seen.values()):
+        # Until it was seen at work: the same address was here and there
+        while time.monotonic() < end or not all(seen.values()) or \
+                len(self.translations) < 3:
             self.assertLess(time.monotonic(), end + SECONDS, seen)
             guest.cont()
             self.look(guest, seen)
@@ -246,8 +240,6 @@ class Changing(unittest.TestCase):
             guest.qmp.cmd('dump-guest-memory', SECONDS, paging=True,
                           protocol=f'file:{guest.folder}/dump')
             seen['dump'] += 1
-        # It was at work: the same address was here and there
-        self.assertGreater(len(self.translations), 2)
         self.assertEqual(guest.qmp.cmd('query-status')['status'], 'running')
 
     def test_all_doors_on_a_normal_guest(self):
