@@ -77,9 +77,11 @@ bool log_violation(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* ---- fault.c: injected errors ---- */
 
 struct fault {
-    int err;                    /* errno to answer, 0: none */
+    bool fires;
+    int err;                    /* errno to answer, 0: success */
     int fw_error;               /* for kvm_sev_cmd.error */
-    int64_t partial;            /* bytes completed first, -1: none */
+    int64_t partial;            /* bytes completed first */
+    int64_t claim;              /* bytes said to be completed, -1: the truth */
 };
 /* Does a rule fire for this call of @name at @addr, @len? Counts the call. */
 struct fault fault_check(const char *name, uint64_t addr, uint64_t len);

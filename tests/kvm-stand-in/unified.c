@@ -16,6 +16,7 @@ struct transfer {
     struct kvm_rw_memory rw;
     uint64_t gpa;
     uint64_t done;
+    int64_t claim;              /* a lie about @done, -1: none */
 };
 
 /* SEV: the page that the caller's address maps. */
@@ -104,9 +105,9 @@ static long run(struct transfer *t)
         return ret;
     }
     fault = fault_check(t->name, t->gpa, t->rw.len);
-    if (fault.err) {
-        limit = fault.partial < 0 ? 0 : fault.partial;
-        limit = limit < t->rw.len ? limit : t->rw.len;
+    t->claim = fault.claim;
+    if (fault.fires) {
+        limit = (uint64_t)fault.partial < limit ? (uint64_t)fault.partial : limit;
     }
     slot_sync();
     ret = transfer(t, limit);
@@ -125,13 +126,14 @@ static long locked(struct transfer *t, void *arg)
     ret = run(t);
     log_call(t->name, ret, "gpa=0x%lx addr=0x%lx len=%lu done=%lu", t->gpa,
              t->rw.addr, asked, t->done);
-    t->rw.len = t->done;
+    t->rw.len = t->claim < 0 ? t->done : (uint64_t)t->claim;
     return user_write((uint64_t)arg, &t->rw, sizeof(t->rw)) ?: ret;
 }
 
 long unified_ioctl(unsigned long request, void *arg)
 {
     struct transfer t = {
+        .claim = -1,
         .write = request == KVM_MEMORY_ENCRYPT_WRITE_MEMORY,
     };
     long ret;
