@@ -9,11 +9,10 @@ to the kernel's KDBG block, and that to the processors' contexts.
 import struct
 import unittest
 
-from lib import dump
+from lib import dump, qtest
 from lib.paging import LARGE, LEVEL4, PRESENT, RW, PAGE, PagingGuest
 from lib.qemu import binary
 from lib.qmp import QMPError
-from lib.wait import Deadline, connect, receive
 
 WIN_DMP = 'win-dmp'
 HEADER = 8192               # bytes of a 64-bit header
@@ -36,27 +35,6 @@ DIRECTORY, PFN, NUMBER_PROCESSORS, CODE, KDBG_POINTER, RUN_COUNT, SPACE = (
 CONTEXT_SIZE, CONTEXT_FLAGS, CONTEXT_RAX, CONTEXT_RCX = 1232, 48, 120, 128
 
 REGISTERS = {RAX: 0x1122334455667788, RCX: 0x99, RIP: BASE + KERNEL}
-
-
-class QTest:
-    """The device side of qtest: ports of the machine."""
-
-    def __init__(self, path):
-        self._sock = connect(path, 'qtest')
-
-    def ask(self, line):
-        """Send a line, return the number in the answer."""
-        self._sock.sendall(line.encode() + b'\n')
-        answer = b''
-        while not answer.endswith(b'\n'):
-            answer += receive(self._sock, Deadline(10), f'qtest: {line}')
-        words = answer.split()
-        assert words[0] == b'OK', answer
-        return int(words[1], 16) if len(words) > 1 else None
-
-    def close(self):
-        """Hang up."""
-        self._sock.close()
 
 
 def header(runs=RUNS, processors=1, root=TABLES, valid=b'DU64'):
@@ -88,15 +66,14 @@ class WindowsGuest(PagingGuest):
                          private_bit=private_bit, **kwargs)
         self.root = TABLES | private_bit
         self.registers = registers
-        self.command += ['-qtest', f'unix:{self.folder}/qtest,server=on,'
-                         'wait=off']
+        self.command += qtest.arguments(self.folder)
 
     def give(self, the_note):
         """Put kernel and note into memory, and tell the device of the note."""
         self._write_tables()
         self._write_kernel()
         self.write(NOTE, the_note)
-        self._tell(NOTE, len(the_note))
+        qtest.announce_vmcoreinfo(self, NOTE, len(the_note), NOTE - PAGE)
         self.launch()
         if self.registers:
             self.paging(LEVEL4, self.root)
@@ -129,23 +106,6 @@ class WindowsGuest(PagingGuest):
                 (PRCB + PRCB_CONTEXT, struct.pack('<Q', BASE + CONTEXT)),
                 (CONTEXT, b'the guest keeps this' * 60)):
             self.write(at, data)
-
-    def _tell(self, gpa, size):
-        """What a guest's driver does: write to etc/vmcoreinfo by DMA."""
-        qtest = QTest(self.folder / 'qtest')
-        qtest.ask('outw 0x510 0x19')            # the directory of files
-        data = bytes(qtest.ask('inb 0x511') for _ in range(4))
-        for _ in range(int.from_bytes(data, 'big')):
-            entry = bytes(qtest.ask('inb 0x511') for _ in range(64))
-            if entry[8:].startswith(b'etc/vmcoreinfo\0'):
-                key = int.from_bytes(entry[4:6], 'big')
-        self.write(NOTE - PAGE, struct.pack('<HHIQ', 0, 1, size, gpa))
-        self.write(NOTE - PAGE + 64, struct.pack(
-            '>IIQ', key << 16 | 0x18, 16, NOTE - PAGE))
-        address = (NOTE - PAGE + 64).to_bytes(4, 'big')
-        qtest.ask('outl 0x514 0')
-        qtest.ask(f'outl 0x518 {int.from_bytes(address, "little"):#x}')
-        qtest.close()
 
     def physical(self, gpa, size):
         """Guest memory as the debug layer reads it."""

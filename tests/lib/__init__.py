@@ -10,5 +10,6 @@ gdb         the real gdb, run as a batch
 dump        dumps of a guest's memory, and the tools that read them
 doors       every way to read guest memory, as one function each
 linux       the Linux test guest of tests/guest
+qtest       ports and driver side of devices, by qtest's protocol
 repository  a copy of this repository, for tests that change one
 """
