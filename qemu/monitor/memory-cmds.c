@@ -29,24 +29,39 @@ typedef struct GuestRange {
 typedef bool GuestRangeFunc(const uint8_t *buf, size_t len, void *opaque,
                             Error **errp);
 
+static bool guest_range_read(GuestRange range, uint8_t *buf, size_t len,
+                             Error **errp)
+{
+    MemTxResult result;
+
+    if (range.cpu) {
+        result = memory_debug_rw_virtual(range.cpu, range.addr, buf, len,
+                                         false, errp);
+    } else {
+        result = cpu_physical_memory_read_debug(range.addr, buf, len, errp);
+    }
+    return result == MEMTX_OK;
+}
+
+/* What lies before a page that cannot be read is read, page by page then */
 static bool guest_range_foreach(GuestRange range, GuestRangeFunc *func,
                                 void *opaque, Error **errp)
 {
-    size_t size = MIN(range.size, CHUNK_SIZE);
-    g_autofree uint8_t *buf = g_malloc(size);
+    size_t chunk = CHUNK_SIZE;
+    g_autofree uint8_t *buf = g_malloc(MIN(range.size, chunk));
 
     while (range.size) {
-        size_t len = MIN(range.size, size);
-        MemTxResult result;
+        size_t len = MIN(range.size, chunk - range.addr % chunk);
+        bool last_try = chunk == MEMORY_DEBUG_PAGE_SIZE;
 
-        if (range.cpu) {
-            result = memory_debug_rw_virtual(range.cpu, range.addr, buf, len,
-                                             false, errp);
-        } else {
-            result = cpu_physical_memory_read_debug(range.addr, buf, len,
-                                                    errp);
+        if (!guest_range_read(range, buf, len, last_try ? errp : NULL)) {
+            if (last_try) {
+                return false;
+            }
+            chunk = MEMORY_DEBUG_PAGE_SIZE;
+            continue;
         }
-        if (result != MEMTX_OK || !func(buf, len, opaque, errp)) {
+        if (!func(buf, len, opaque, errp)) {
             return false;
         }
         range.addr += len;
