@@ -131,6 +131,23 @@ void dump_memory_read_note(DumpState *s, hwaddr addr, void *buf, size_t size)
     }
 }
 
+void dump_memory_note_error(DumpState *s, const char *what, Error **errp)
+{
+    ERRP_GUARD();
+    VmcoreinfoGuest note = {};
+    bool readable;
+
+    dump_memory_lock(s);
+    readable = !s->memory || vmcoreinfo_guest_read(&note, errp);
+    dump_memory_unlock(s);
+    g_free(note.note);
+    if (readable) {
+        error_setg(errp, "win-dump: %s", what);
+    } else {
+        error_prepend(errp, "win-dump: %s: ", what);
+    }
+}
+
 /* Why the dump has no VMCOREINFO note */
 static char *note_problem(void)
 {

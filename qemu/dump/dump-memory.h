@@ -142,6 +142,13 @@ hwaddr dump_memory_missing_below(DumpState *s, hwaddr gpa);
 /* Windows crash dumps, which know no missing pages */
 
 /**
+ * dump_memory_note_error: there is no Windows header in the guest's note
+ *
+ * @what: what is wrong, if not that the note cannot be read, which is told
+ */
+void dump_memory_note_error(DumpState *s, const char *what, Error **errp);
+
+/**
  * dump_memory_write_run: write a run of guest-physical memory
  *
  * @addr, @size: as the guest gave them
