@@ -382,10 +382,10 @@ static bool sim_debug_allowed(EncryptedGuest *eg, Error **errp)
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(eg);
 
     if (!sim->policy_debug) {
-        error_setg(errp, "the guest's policy forbids debugging");
-        error_append_hint(errp, "It would take policy-debug=on of the "
-                          "sim-encrypted-guest object '%s'.\n",
-                          object_get_canonical_path_component(OBJECT(sim)));
+        error_setg(errp, "the guest's policy forbids debugging: property "
+                   "'policy-debug' of the sim-encrypted-guest object '%s' is "
+                   "off", object_get_canonical_path_component(OBJECT(sim)));
+        error_append_hint(errp, "It would take policy-debug=on.\n");
         return false;
     }
     return true;
