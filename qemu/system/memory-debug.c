@@ -38,6 +38,7 @@ static struct {
     char *limit_why;
     MemoryDebugStats stats;
     MemoryDebugLastFailure last_failure;
+    Error *last_error;
 } memory_debug;
 
 static void __attribute__((constructor)) memory_debug_lock_init(void)
@@ -146,6 +147,17 @@ MemoryDebugStats memory_debug_stats(void)
     return memory_debug.stats;
 }
 
+uint64_t memory_debug_failures(void)
+{
+    MemoryDebugStats stats = memory_debug_stats();
+    uint64_t sum = 0;
+
+    for (int i = 0; i < ARRAY_SIZE(stats.failures); i++) {
+        sum += stats.failures[i];
+    }
+    return sum;
+}
+
 MemoryDebugLastFailure memory_debug_last_failure(void)
 {
     MemoryDebugLastFailure last;
@@ -154,6 +166,12 @@ MemoryDebugLastFailure memory_debug_last_failure(void)
     last = memory_debug.last_failure;
     last.reason = g_strdup(last.reason);
     return last;
+}
+
+Error *memory_debug_last_error(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    return memory_debug.last_error ? error_copy(memory_debug.last_error) : NULL;
 }
 
 static void count_failure(MemoryDebugFailure failure)
@@ -167,6 +185,8 @@ static void remember_failure(uint64_t addr, bool is_virtual, bool is_write,
 {
     QEMU_LOCK_GUARD(&memory_debug.lock);
     g_free(memory_debug.last_failure.reason);
+    error_free(memory_debug.last_error);
+    memory_debug.last_error = error_copy(err);
     memory_debug.last_failure = (MemoryDebugLastFailure) {
         .addr = addr,
         .is_virtual = is_virtual,

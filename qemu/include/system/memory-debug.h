@@ -290,6 +290,9 @@ typedef struct MemoryDebugStats {
 
 MemoryDebugStats memory_debug_stats(void);
 
+/* How many accesses have failed, for whatever reason */
+uint64_t memory_debug_failures(void);
+
 /**
  * MemoryDebugLastFailure: the last access that failed
  *
@@ -305,5 +308,8 @@ typedef struct MemoryDebugLastFailure {
 } MemoryDebugLastFailure;
 
 MemoryDebugLastFailure memory_debug_last_failure(void);
+
+/* The same with its hint, for error_free(); NULL if no access has failed */
+Error *memory_debug_last_error(void);
 
 #endif
