@@ -48,8 +48,12 @@ class QMP:
         Write a `-` in an argument's name as `_`.  @fd goes with it, for
         getfd and add-fd.
         """
-        request = {'execute': name, 'arguments':
-                   {k.replace('_', '-'): v for k, v in arguments.items()}}
+        return self.execute(name, {k.replace('_', '-'): v
+                                   for k, v in arguments.items()}, seconds, fd)
+
+    def execute(self, name, arguments, seconds=60, fd=None):
+        """The same with arguments of any name."""
+        request = {'execute': name, 'arguments': arguments}
         data = json.dumps(request).encode() + b'\n'
         if fd is not None:
             sent = socket.send_fds(self._sock, [data], [fd])
@@ -81,6 +85,10 @@ class QMP:
             answer = self._read(deadline, f'the event {name}')
             if 'event' in answer:
                 self._events.append(answer)
+
+    def events(self):
+        """What has arrived and was not waited for."""
+        return self._events
 
     def forget_events(self):
         """Drop what has arrived so far."""

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The table of the manual: what each door says to each error.
+
+run() makes the guests of lib.faults fail, once for each error and door, and
+judges each answer; rst() is the table of what it found.
+"""
+
+import itertools
+import re
+import string
+from collections import namedtuple
+
+from . import faults
+from .faults import DATA, DOORS, PAGE, TEXT, TRUTH
+
+# An error: how to inject it, how the table calls it, and whether it is one
+# from which QEMU recovers.  Without a full run, one dump must do.
+Error = namedtuple('Error', 'inject title recovers full', defaults=(False,
+                                                                    True))
+# What a door said: a letter's words, or '' if all was as it should be.
+Row = namedtuple('Row', 'backend title reason cells')
+
+ERRNOS = ('EINVAL', 'EIO', 'EFAULT', 'ENOMEM', 'ENOTTY', 'EPERM')
+
+UNIFIED = [Error(f'errno={name}', name) for name in ERRNOS] + [
+    Error('errno=EINTR,partial=0', 'EINTR, again and again'),
+    Error('errno=EINTR,partial=4,count=1', 'EINTR, once', True),
+    Error('errno=none,partial=0,claim=0', 'success, but nothing done'),
+    Error('errno=none,partial=0,claim=0x100000000',
+          'success, more done than asked'),
+]
+# Of all that the firmware may say (linux/psp-sev.h), and one that it may not
+FIRMWARE = [*range(-1, 0x1a), 0x27, 0x99]
+SEV_DBG = [Error(f'errno={name}', name)
+           for name in ERRNOS + ('EINTR',) if name != 'EIO'] + [
+    Error(f'errno=EIO,fw={code}', f'EIO, firmware error {code}',
+          full=code in (7, 17)) for code in FIRMWARE]
+SIMULATED = [Error('', 'x-fault')]
+
+INJECTED = {
+    'KVM_SEV_DBG_*': SEV_DBG,
+    'unified, by HVA': UNIFIED,
+    'unified, by GPA': UNIFIED,
+    'simulated, mode=cipher': SIMULATED,
+    'simulated, mode=hidden': SIMULATED,
+}
+
+NO_REGISTERS = ("Warning: the guest's registers are protected: the dump has no "
+                'register notes, and debuggers show no current function')
+# What some doors say whatever happens: QEMU does not have gdb's packet for
+# binary data, after which gdb takes M; where the registers are protected, no
+# breakpoint can be set; and the guest is no Windows.
+ALWAYS = {('gdb', 'X'): '(empty)',
+          ('gdb', 'Z0'): 'E22 cannot insert a breakpoint: the registers of '
+                         'this guest are protected from the host'}
+NO_WINDOWS = 'win-dump: invalid vmcoreinfo note size'
+
+WRONG = '(what a user must not get)'
+
+
+class Verdict(Exception):
+    """An answer that a user must not get; the text says why."""
+
+
+# Judging one answer
+
+def _judge_shown(outcome, failing):
+    """Every byte is the guest's, and none comes from the failing page."""
+    for gpa, data in outcome.shown.items():
+        if gpa < 0 or not data:
+            continue
+        if data != TRUTH[gpa - TEXT:gpa - TEXT + len(data)]:
+            raise Verdict(f'bytes at {gpa:#x} are not the guest\'s: '
+                          f'{data[:64]!r}')
+        if failing and gpa < DATA + PAGE and gpa + len(data) > DATA:
+            raise Verdict(f'shows {gpa:#x}+{len(data):#x}, of which a page '
+                          'cannot be read')
+
+
+def _judge_raw(outcome, raw):
+    """Nothing of the page as the host has it, be it in the words."""
+    parts = [raw[at:at + 16] for at in range(0, PAGE, 512)]
+    for part in parts:
+        if len(set(part)) < 8:
+            continue            # zeros are judged by _judge_shown()
+        for data in outcome.shown.values():
+            if part in data:
+                raise Verdict(f'has the host\'s bytes {part.hex(" ")}')
+        digits = re.sub(r'0x|[^0-9a-f]', '', outcome.words)
+        if part.hex() in digits:
+            raise Verdict(f'prints the host\'s bytes {part.hex(" ")}')
+
+
+def _judge_words(door, outcome, page, reason):
+    """The words name an address in the failing page, and the reason."""
+    words = ' '.join(outcome.words.split())
+    if not words:
+        raise Verdict('no error is reported')
+    if words == ALWAYS.get((door.group, door.name)):
+        return
+    named = [int(number, 16)
+             for number in re.findall(r'0x([0-9a-f]{1,16})\b', words)]
+    if not any(addr - place in range(PAGE) for addr in named
+               for place in (page, faults.virtual(page))):
+        raise Verdict(f'does not name an address from {page:#x} on: {words}')
+    if template(reason) not in template(words):
+        raise Verdict(f'does not give the reason "{reason}": {words}')
+
+
+def judge(door, outcome, page, raw, reason, recovers=False):
+    """Raise Verdict if a user must not get @outcome.
+
+    @page, @raw  the failing page, and its bytes as the host has them
+    """
+    harmless = recovers or door.access == faults.WRITE
+    _judge_shown(outcome, not harmless and door.page == 'data')
+    _judge_raw(outcome, raw)
+    if recovers and outcome.words not in (
+            '', NO_REGISTERS, NO_WINDOWS, ALWAYS.get((door.group, door.name))):
+        raise Verdict(f'fails: {outcome.words}')
+    if not recovers and not (door.name == 'Z0' and not outcome.words):
+        _judge_words(door, outcome, page, reason)
+
+
+# Words without what differs from guest to guest
+
+def template(words):
+    """@words with placeholders for addresses, files and lengths."""
+    words = ' '.join(words.split())
+    words = re.sub(r'0x[0-9a-f]{4,}\b|\b[0-9a-f]{16}\b', 'ADDR', words)
+    words = re.sub(r'error \d+, unknown', 'error N, unknown', words)
+    words = re.sub(r'\b(PML4E|PDPTE|PDE)\b', 'PTE', words)
+    return words.replace('ENCRYPT_WRITE_MEMORY', 'ENCRYPT_READ_MEMORY')
+
+
+def _frame(words, reason, hint):
+    """A letter's words: @words without what is the error's own."""
+    words = template(words)
+    for known, name in (hint, ''), (reason, 'REASON'):
+        if known:
+            words = words.replace(template(known), name).strip()
+    words = words.replace(NO_REGISTERS, '').strip() or words
+    return re.sub(r'(?<![-\w.])\d+(?= (of|bytes))', 'N', words)
+
+
+# Running
+
+PREFIX = re.compile(r'^(cannot (read|write) physical address 0x[0-9a-f]+|'
+                    'cannot save guest memory|'
+                    'virtual address 0x[0-9a-f]+): ')
+
+
+def _door(group, name):
+    return next(d for d in DOORS if (d.group, d.name) == (group, name))
+
+
+def _error_of(words):
+    """The error's own part of QMP's words."""
+    while PREFIX.match(words):
+        words = PREFIX.sub('', words)
+    return words
+
+
+def _fail(guest, door, error):
+    guest.heal()
+    guest.forget()
+    page = door.gpa(guest)
+    raw = guest.host_memory(page, PAGE)
+    guest.inject(door.access, page, error.inject)
+    return page, raw
+
+
+def _check_unharmed(guest):
+    """A write that failed has changed nothing."""
+    guest.heal()
+    guest.forget()
+    outcome = _door('QMP', 'pmemsave').run(guest)
+    if outcome.shown != {TEXT: TRUTH}:
+        raise Verdict('the guest\'s memory is no longer what it was')
+
+
+def _run_door(guest, door, error, reason):
+    """One cell: the words of the door."""
+    page, raw = _fail(guest, door, error)
+    outcome = door.run(guest)
+    judge(door, outcome, page, raw, reason, error.recovers)
+    if door.access == faults.WRITE:
+        _check_unharmed(guest)
+    return _frame(outcome.words, reason, '')
+
+
+def _run_error(guest, backend, error, complain):
+    """A row of an error that is injected."""
+    door, reason, cells = _door('QMP', 'pmemsave'), '', {}
+    if not error.recovers:
+        _fail(guest, door, error)
+        reason = _error_of(door.run(guest).words)
+    for door in DOORS:
+        if not error.full and door.group == 'dump' and door.name != 'elf':
+            continue
+        try:
+            cells[door] = _run_door(guest, door, error, reason)
+        except Verdict as e:
+            cells[door] = WRONG
+            complain(f'{backend}, {error.title}, {door.group} {door.name}: '
+                     f'{e}')
+    return Row(backend, error.title, template(reason), cells)
+
+
+def run_failing(complain):
+    """The rows of all errors; @complain(text) takes what must not be."""
+    for backend, make in faults.failing_guests().items():
+        with make() as guest:
+            guest.prepare()
+            for error in INJECTED[backend]:
+                yield _run_error(guest, backend, error, complain)
+
+
+def _refusal(guest):
+    """The reason of a guest that refuses something, and HMP's hint."""
+    for door in (_door('QMP', 'pmemsave'),
+                 _door('QMP', 'memory-debug-read, virtual'),
+                 _door('QMP', 'memory-debug-write')):
+        words = door.run(guest).words
+        if words:
+            break
+    reason = _error_of(words)
+    said = _door('HMP', 'x').run(guest).words
+    return reason, said.partition(reason)[2].strip()
+
+
+def _judge_hint(door, outcome, reason, hint):
+    """The monitor says what would change it, whenever it says why."""
+    words = template(outcome.words)
+    if door.group == 'HMP' and template(reason) in words and \
+            template(hint) not in words:
+        raise Verdict(f'does not say that "{hint}": {words}')
+
+
+def _run_refusal(guest, title, complain):
+    """The row of a guest that refuses something."""
+    reason, hint = _refusal(guest)
+    cells = {}
+    for door in DOORS:
+        guest.forget()
+        outcome = door.run(guest)
+        try:
+            _judge_shown(outcome, False)
+            _judge_raw(outcome, guest.host_memory(door.gpa(guest), PAGE))
+            _judge_hint(door, outcome, reason, hint)
+        except Verdict as e:
+            complain(f'{title}, {door.group} {door.name}: {e}')
+        cells[door] = _frame(outcome.words, reason, hint)
+    return Row(title, '', template(f'{reason}. {hint}' if hint else reason),
+               cells)
+
+
+def run_refusing(complain):
+    """The rows of guests of which debugging, or a part of it, is denied."""
+    for title, make in faults.refusing_guests().items():
+        with make() as guest:
+            guest.prepare()
+            yield _run_refusal(guest, title, complain)
+
+
+def run(complain, progress=lambda title: None):
+    """All rows."""
+    rows = []
+    for row in itertools.chain(run_failing(complain), run_refusing(complain)):
+        progress(f'{row.backend} {row.title}')
+        rows.append(row)
+    return rows
+
+
+# The table
+
+INTRODUCTION = """\
+..
+   Made by tests/fault-matrix --write; edit that.
+
+What the monitor, gdb and the dump commands say when memory cannot be read.
+Each cell of the tables was tried: an entry of the first table was made the
+answer to every access of one page, and that page was then asked for. In all
+of them QEMU goes on, and shows nothing that is not the guest's.
+"""
+REASONS = """\
+*ADDR* stands for an address. After a reason, the monitor also prints what would
+change it, where something would; that is in the last column, too.
+"""
+CELLS = """\
+In the tables of the commands, a letter stands for the words below the table,
+in which *REASON* is one of the above; *ok* stands for a command that does what
+it is asked to.
+"""
+GROUPS = {
+    'HMP': 'Commands of the monitor. *tables*: the page is one of page tables.',
+    'QMP': 'Commands of QMP.',
+    'gdb': 'gdb\'s packets. gdb prints ``Cannot access memory``; what follows '
+           'the number is printed by QEMU, and by ``info memory-debug``. QEMU '
+           'does not have the packet ``X``; gdb then uses ``M``.',
+    'dump': '``dump-guest-memory``, incomplete ones allowed (``-i``). *tables*:'
+            ' the page is one of page tables; *note*: that of VMCOREINFO.',
+}
+
+
+def _csv(title, header, rows):
+    """A csv-table."""
+    lines = [f'.. csv-table:: {title}', '   :header-rows: 1', '']
+    for row in [header, *rows]:
+        lines.append('   ' + ', '.join(
+            '"' + cell.replace('"', '""') + '"' for cell in row))
+    return '\n'.join(lines) + '\n'
+
+
+def _literal(text):
+    """Text that must not be taken for markup."""
+    return re.sub(r'([*|`\\])', r'\\\1', text)
+
+
+def letters(rows, doors):
+    """{words: letter}, in the order of @doors."""
+    found = {}
+    names = itertools.chain(string.ascii_uppercase,
+                            ('A' + a for a in string.ascii_uppercase))
+    for door in doors:
+        for row in rows:
+            words = row.cells.get(door)
+            if words and words not in found:
+                found[words] = next(names)
+    return {'': 'ok', **found}
+
+
+def _titles(titles):
+    """Several titles, the beginning that they share only once."""
+    start, _, _ = titles[0].rpartition(' ')
+    if start and all(title.rpartition(' ')[0] == start for title in titles):
+        return f'{start} ' + ', '.join(title.rpartition(' ')[2]
+                                       for title in titles)
+    return '; '.join(titles)
+
+
+def _merged(rows, doors):
+    """[(title, cells)]: rows of a backend that say the same are one."""
+    found = []
+    for row in rows:
+        for other in found:
+            if other[0] == row.backend and all(
+                    other[2].get(door, words) == words
+                    for door, words in row.cells.items() if door in doors):
+                other[1].append(row.title)
+                other[2].update(row.cells)
+                break
+        else:
+            found.append((row.backend, [row.title], dict(row.cells)))
+    for backend, titles, cells in found:
+        every = sum(row.backend == backend for row in rows)
+        if len(titles) == every:
+            title = 'every error' if every > 1 else titles[0]
+        elif len(titles) > every // 2:
+            title = 'every other error'
+        else:
+            title = _titles(titles)
+        yield f'{backend}: {title}' if title else backend, cells
+
+
+def _reasons(rows):
+    """(backend, answers, reason): one for each reason of a backend."""
+    found = {}
+    for row in rows:
+        if row.reason:
+            found.setdefault((row.backend, row.reason), []).append(row.title)
+    return [(_literal(backend), _titles(titles), _literal(reason))
+            for (backend, reason), titles in found.items()]
+
+
+def _group(group, rows):
+    """A group's table and the words of its letters."""
+    doors = [door for door in DOORS if door.group == group]
+    names = letters(rows, doors)
+    table = [(_literal(title), *(names.get(cells.get(door), '')
+                                 for door in doors))
+             for title, cells in _merged(rows, doors)]
+    yield GROUPS[group] + '\n'
+    yield _csv(group, ('Error', *(door.name for door in doors)), table)
+    yield from (f'{letter}\n  {_literal(words)}\n'
+                for words, letter in names.items() if words)
+
+
+def rst(rows):
+    """The manual's text."""
+    parts = [INTRODUCTION, REASONS, _csv(
+        'Errors', ('Interface, guest', 'Answer', 'REASON'), _reasons(rows)),
+        CELLS]
+    for group in GROUPS:
+        parts += _group(group, rows)
+    return '\n'.join(parts)
