@@ -9,6 +9,7 @@
 #include "qemu/base64.h"
 #include "qemu/ctype.h"
 #include "qemu/cutils.h"
+#include "qemu/log.h"
 #include "qemu/units.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
@@ -216,11 +217,20 @@ static bool raw_copy(hwaddr addr, void *buf, hwaddr *len, Error **errp)
     return true;
 }
 
+static bool raw_view_allowed(Error **errp)
+{
+    EncryptedGuest *eg = memory_debug_guest();
+
+    return memory_debug_within_limit(false, errp) &&
+           (!eg || !ENCRYPTED_GUEST_GET_CLASS(eg)->raw_view ||
+            ENCRYPTED_GUEST_GET_CLASS(eg)->raw_view(eg, errp));
+}
+
 static bool raw_read(hwaddr addr, uint8_t *buf, size_t size, Error **errp)
 {
     hwaddr done, len;
 
-    if (!memory_debug_within_limit(false, errp)) {
+    if (!raw_view_allowed(errp)) {
         return false;
     }
     addr &= ~memory_debug_page_bit().mask;
@@ -465,6 +475,19 @@ void hmp_memory_debug_read(Monitor *mon, const QDict *qdict)
                        "encrypted guest sees\n");
     }
     print_bytes(mon, address, buf, size);
+}
+
+/* TCG's logs that show the guest's code, or what it was made to */
+#define LOG_CODE    (CPU_LOG_TB_IN_ASM | CPU_LOG_TB_OUT_ASM | CPU_LOG_TB_OP | \
+                     CPU_LOG_TB_OP_OPT | CPU_LOG_TB_OP_IND | CPU_LOG_PLUGIN)
+
+bool hmp_may_log(int mask, Error **errp)
+{
+    if (!(mask & LOG_CODE) || memory_debug_allowed(errp)) {
+        return true;
+    }
+    error_prepend(errp, "cannot log the guest's code: ");
+    return false;
 }
 
 /* "de ad be ef", with or without blanks between the bytes */

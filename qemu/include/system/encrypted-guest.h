@@ -140,6 +140,16 @@ struct EncryptedGuestClass {
                         void *opaque, Error **errp);
 
     /**
+     * @raw_view: does the host's memory hold what the host of an encrypted
+     * guest sees?
+     *
+     * Called with the BQL held.  Returns false with @errp set where it holds
+     * the guest's plaintext.
+     * Optional callback: for guests that only pretend.
+     */
+    bool (*raw_view)(EncryptedGuest *eg, Error **errp);
+
+    /**
      * @registers_protected: true when the registers QEMU holds are not
      * the guest's.  Called with the BQL held.
      * Mandatory callback.

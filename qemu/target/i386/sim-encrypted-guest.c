@@ -449,6 +449,18 @@ static EncryptedPageState sim_page_state(EncryptedGuest *eg, MemoryRegion *mr,
            ENCRYPTED_PAGE_HOST : ENCRYPTED_PAGE_PRIVATE;
 }
 
+static bool sim_raw_view(EncryptedGuest *eg, Error **errp)
+{
+    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(eg);
+
+    if (sim->launched && !sim->sealed) {
+        error_setg(errp, "there is no raw view of a simulated guest that runs:"
+                   " its memory is encrypted when the VM is stopped");
+        return false;
+    }
+    return true;
+}
+
 static bool sim_registers_protected(EncryptedGuest *eg)
 {
     return SIM_ENCRYPTED_GUEST(eg)->protect_registers;
@@ -866,6 +878,7 @@ static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)
     egc->launched = sim_launched;
     egc->page_bit = sim_page_bit;
     egc->page_state = sim_page_state;
+    egc->raw_view = sim_raw_view;
     egc->registers_protected = sim_registers_protected;
     egc->attach_ram = sim_attach_ram;
 
