@@ -47,18 +47,20 @@ static bool guest_range_read(GuestRange range, uint8_t *buf, size_t len,
 static bool guest_range_foreach(GuestRange range, GuestRangeFunc *func,
                                 void *opaque, Error **errp)
 {
-    size_t chunk = CHUNK_SIZE;
-    g_autofree uint8_t *buf = g_malloc(MIN(range.size, chunk));
+    g_autofree uint8_t *buf = g_malloc(MIN(range.size, CHUNK_SIZE));
+    bool wraps = range.size && range.addr + range.size - 1 < range.addr;
+    bool by_page = false;
 
     while (range.size) {
-        size_t len = MIN(range.size, chunk - range.addr % chunk);
-        bool last_try = chunk == MEMORY_DEBUG_PAGE_SIZE;
+        size_t len = MIN(range.size, by_page ? MEMORY_DEBUG_PAGE_SIZE -
+                         range.addr % MEMORY_DEBUG_PAGE_SIZE : CHUNK_SIZE);
+        bool last_try = by_page || wraps;
 
         if (!guest_range_read(range, buf, len, last_try ? errp : NULL)) {
             if (last_try) {
                 return false;
             }
-            chunk = MEMORY_DEBUG_PAGE_SIZE;
+            by_page = true;
             continue;
         }
         if (!func(buf, len, opaque, errp)) {
