@@ -401,6 +401,47 @@ class Allowed(WalkCase):
         self.assert_doors_show(stand_in('sev', **debuggable('sev')))
 
 
+class Display(unittest.TestCase):
+    """A display's memory is for the host to see, and the host sees it."""
+
+    FRAME_BUFFER = 0xe0000000
+    PIXELS = b'\x30\x20\x10\0' * 64
+
+    def start(self, properties):
+        """A guest that shows a line of pixels."""
+        guest = self.enterContext(simulated(properties)())
+        guest.prepare()
+        guest.cont()
+        qtest = QTest(guest.folder / 'qtest')
+        device = 0x80000000 | 1 << 11           # of the VGA, after the bridge
+        for register, value in (0x10, self.FRAME_BUFFER), (4, 3):
+            qtest.ask(f'outl 0xcf8 {device | register:#x}')
+            qtest.ask(f'outl 0xcfc {value:#x}')
+        # QEMU: docs/specs/standard-vga.rst; 64 x 64 pixels of 32 bits
+        for index, value in (1, 64), (2, 64), (3, 32), (4, 0x41):
+            qtest.ask(f'outw 0x1ce {index:#x}')
+            qtest.ask(f'outw 0x1cf {value:#x}')
+        qtest.ask('inb 0x3da')
+        qtest.ask('outb 0x3c0 0x20')            # no longer blank
+        qtest.write(self.FRAME_BUFFER, self.PIXELS)
+        qtest.close()
+        return guest
+
+    def screen(self, guest):
+        """A screendump's pixels."""
+        path = guest.folder / 'screen'
+        guest.qmp.cmd('screendump', filename=str(path))
+        return path.read_bytes().split(b'255\n', 1)[1]
+
+    def test_is_no_ciphertext(self):
+        for mode in 'cipher', 'hidden':
+            with self.subTest(mode):
+                guest = self.start(f'policy-debug=off,mode={mode}')
+                self.assertIn(b'\x10\x20\x30' * 64, self.screen(guest))
+                guest.stop()
+                self.assertIn(b'\x10\x20\x30' * 64, self.screen(guest))
+
+
 class EveryCommand(unittest.TestCase):
     """A command that nobody has thought of is none that shows nothing."""
 

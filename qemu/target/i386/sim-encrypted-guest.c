@@ -146,11 +146,17 @@ static void sim_page_open(SimEncryptedGuest *sim, SimBlock *b, size_t page,
  * Sealing and unsealing; called with memory_debug_lock() held
  */
 
+/* What a display shows is for the host to see */
+static bool sim_is_display(MemoryRegion *mr)
+{
+    return memory_region_get_dirty_log_mask(mr) & (1 << DIRTY_MEMORY_VGA);
+}
+
 static void sim_block_seal(SimEncryptedGuest *sim, SimBlock *b,
                            const unsigned long *shared)
 {
-    if (b->rb->flags & RAM_READONLY) {
-        return;     /* a file that the guest cannot have written to */
+    if (b->rb->flags & RAM_READONLY || sim_is_display(b->rb->mr)) {
+        return;     /* a file that the guest cannot have written to, too */
     }
     for (size_t page = 0; page < b->pages; page++) {
         uint8_t *ram = (uint8_t *)b->host + page * SIM_PAGE_SIZE;
@@ -439,7 +445,8 @@ static EncryptedPageState sim_page_state(EncryptedGuest *eg, MemoryRegion *mr,
     } else {
         sim_cut_run(sim->shared, gpa, len);
     }
-    if (!sim->launched || attrs.encryption == MEMTX_ENCRYPTION_SHARED) {
+    if (!sim->launched || attrs.encryption == MEMTX_ENCRYPTION_SHARED ||
+        sim_is_display(mr)) {
         return ENCRYPTED_PAGE_HOST;
     }
     if (shared && attrs.encryption == MEMTX_ENCRYPTION_PRIVATE) {
