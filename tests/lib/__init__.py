@@ -11,5 +11,8 @@ dump        dumps of a guest's memory, and the tools that read them
 doors       every way to read guest memory, as one function each
 linux       the Linux test guest of tests/guest
 qtest       ports and driver side of devices, by qtest's protocol
+faults      guests whose memory cannot be read, and every door to it
+fault_matrix  what the doors say, judged, as a table of the manual
+plaintext   finds known memory in any output
 repository  a copy of this repository, for tests that change one
 """
