@@ -276,6 +276,7 @@ def run(complain, progress=lambda title: None):
 
 INTRODUCTION = """\
 ..
+   SPDX-License-Identifier: GPL-2.0-or-later
    Made by tests/fault-matrix --write; edit that.
 
 What the monitor, gdb and the dump commands say when memory cannot be read.
