@@ -315,7 +315,7 @@ def _csv(title, header, rows):
 
 def _literal(text):
     """Text that must not be taken for markup."""
-    return re.sub(r'([*|`\\])', r'\\\1', text)
+    return re.sub(r'([*|`\\]|_(?!\w))', r'\\\1', text)
 
 
 def letters(rows, doors):
