@@ -449,9 +449,11 @@ static EncryptedPageState sim_page_state(EncryptedGuest *eg, MemoryRegion *mr,
            ENCRYPTED_PAGE_HOST : ENCRYPTED_PAGE_PRIVATE;
 }
 
-static bool sim_registers_protected(EncryptedGuest *eg)
+static EncryptedGuestRegisters sim_registers(EncryptedGuest *eg)
 {
-    return SIM_ENCRYPTED_GUEST(eg)->protect_registers;
+    return SIM_ENCRYPTED_GUEST(eg)->protect_registers ?
+           ENCRYPTED_GUEST_REGISTERS_PROTECTED :
+           ENCRYPTED_GUEST_REGISTERS_READABLE;
 }
 
 static void sim_attach_ram(EncryptedGuest *eg, MemoryRegion *mr)
@@ -866,7 +868,7 @@ static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)
     egc->launched = sim_launched;
     egc->page_bit = sim_page_bit;
     egc->page_state = sim_page_state;
-    egc->registers_protected = sim_registers_protected;
+    egc->registers = sim_registers;
     egc->attach_ram = sim_attach_ram;
 
     rc->phases.enter = sim_reset_enter;
