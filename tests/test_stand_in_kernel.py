@@ -89,9 +89,13 @@ for debug_td in ('read_td', 'shared_bit_is_stripped', 'write_td',
                  'private_and_shared_in_one_read',
                  'unmapped_page_ends_the_read',
                  'unified_arguments_are_checked',
-                 'punching_a_hole_unmaps_the_page',
-                 'debug_td_registers_are_readable'):
+                 'punching_a_hole_unmaps_the_page'):
     define(debug_td, unified=1, tdx_debug=1)
+define('debug_td_registers_are_readable', tdx_debug=1,
+       td_registers='readable')
+define('debug_td_registers_are_a_resets', tdx_debug=1, td_registers='reset')
+define('debug_td_registers_are_protected', name='td_registers_are_protected',
+       tdx_debug=1)
 READ = 'KVM_MEMORY_ENCRYPT_READ_MEMORY'
 define('interrupted_in_the_middle', unified=1, tdx_debug=1,
        fault=READ + ',count=1,errno=EINTR,partial=24')

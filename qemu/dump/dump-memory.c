@@ -26,7 +26,7 @@ struct DumpMemory {
     DumpReader *reader;
     DumpShared *shared;         /* NULL: the host knows, or nobody does */
     off_t start;                /* of the output in its file, or -1: a pipe */
-    bool registers_protected;
+    EncryptedGuestRegisters registers;
     strList *warnings;          /* constant once the dump runs */
 
     /* kdump-compressed */
@@ -85,7 +85,7 @@ DumpMemory *dump_memory_new(bool incomplete)
     m = g_new0(DumpMemory, 1);
     m->reader = dump_reader_new(incomplete);
     m->holes = dump_holes_new();
-    m->registers_protected = memory_debug_registers_protected();
+    m->registers = memory_debug_registers();
     dump_memory = m;
     watch_shutdown();
     return m;
@@ -218,16 +218,21 @@ void dump_memory_check(DumpState *s)
             "nor print the kernel's log (%s)", problem));
     }
     find_shared(s);
-    if (m->registers_protected) {
+    if (m->registers == ENCRYPTED_GUEST_REGISTERS_PROTECTED) {
         add_warning(m, g_strdup("the guest's registers are protected: the "
                                 "dump has no register notes, and debuggers "
                                 "show no current function"));
+    } else if (m->registers == ENCRYPTED_GUEST_REGISTERS_PARTIAL) {
+        add_warning(m, g_strdup("of the guest's registers, CR2, "
+                                "KERNEL_GS_BASE, x87 and SSE are protected: "
+                                "the dump has zeros for them"));
     }
 }
 
 bool dump_memory_hides_registers(DumpState *s)
 {
-    return s->memory && s->memory->registers_protected;
+    return s->memory &&
+           s->memory->registers == ENCRYPTED_GUEST_REGISTERS_PROTECTED;
 }
 
 const char *dump_memory_machine_name(DumpState *s)

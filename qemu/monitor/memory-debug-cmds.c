@@ -32,6 +32,18 @@
  * query-memory-debug
  */
 
+static MemoryDebugRegisters registers(void)
+{
+    switch (memory_debug_registers()) {
+    case ENCRYPTED_GUEST_REGISTERS_READABLE:
+        return MEMORY_DEBUG_REGISTERS_READABLE;
+    case ENCRYPTED_GUEST_REGISTERS_PARTIAL:
+        return MEMORY_DEBUG_REGISTERS_PARTIAL;
+    default:
+        return MEMORY_DEBUG_REGISTERS_PROTECTED;
+    }
+}
+
 static MemoryDebugPageTables page_tables(void)
 {
     MemoryDebugTables tables;
@@ -147,9 +159,7 @@ MemoryDebugInfo *qmp_query_memory_debug(Error **errp)
         info->object = object_get_canonical_path(OBJECT(object));
     }
     info->page_bit = page_bit();
-    info->registers = memory_debug_registers_protected() ?
-                      MEMORY_DEBUG_REGISTERS_PROTECTED :
-                      MEMORY_DEBUG_REGISTERS_READABLE;
+    info->registers = registers();
     info->page_tables = page_tables();
     info->counts = counts();
     info->last_failure = last_failure();

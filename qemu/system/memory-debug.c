@@ -71,11 +71,17 @@ EncryptedPageBit memory_debug_page_bit(void)
     return ENCRYPTED_GUEST_GET_CLASS(eg)->page_bit(eg);
 }
 
-bool memory_debug_registers_protected(void)
+EncryptedGuestRegisters memory_debug_registers(void)
 {
     EncryptedGuest *eg = memory_debug.guest;
 
-    return eg && ENCRYPTED_GUEST_GET_CLASS(eg)->registers_protected(eg);
+    return eg ? ENCRYPTED_GUEST_GET_CLASS(eg)->registers(eg) :
+                ENCRYPTED_GUEST_REGISTERS_READABLE;
+}
+
+bool memory_debug_registers_protected(void)
+{
+    return memory_debug_registers() == ENCRYPTED_GUEST_REGISTERS_PROTECTED;
 }
 
 /*

@@ -45,6 +45,13 @@ struct kvm_rw_memory {
 
 /* ---- config.c: the environment, read once ---- */
 
+/* What KVM_GET_REGS and the like do on a debug TD */
+enum td_registers {
+    TD_REGISTERS_PROTECTED,     /* fail, as on any TD */
+    TD_REGISTERS_READABLE,      /* work */
+    TD_REGISTERS_RESET,         /* succeed, with the state of a reset */
+};
+
 struct config {
     const char *log_path;
     const char *script;         /* no /dev/kvm: walk this trace */
@@ -57,6 +64,7 @@ struct config {
     bool old_kernel;            /* the DBG commands have their old bugs */
     bool announced;             /* SEV: pages are shared by hypercall only */
     bool tdx_debug;             /* KVM reports ATTRIBUTES.DEBUG as supported */
+    enum td_registers td_registers;     /* of a debug TD */
 };
 extern struct config config;
 void config_init(void);

@@ -245,6 +245,41 @@ int kvm_breakpoint_rw_debug(CPUState *cpu, vaddr addr, void *buf, size_t len,
 }
 
 /*
+ * Registers
+ */
+
+/* Tells the guest's from what KVM makes up; NULL while none are readable */
+static KVMRegistersCheck *check_registers;
+
+static void do_get_registers(CPUState *cpu, run_on_cpu_data unused)
+{
+    Error *err = NULL;
+
+    if (kvm_arch_get_registers(cpu, &err) >= 0 && check_registers(cpu, &err)) {
+        trace_kvm_encrypted_guest_registers(cpu->cpu_index, "readable");
+        return;
+    }
+    /* What has been read until now is not shown any more, either */
+    check_registers = NULL;
+    trace_kvm_encrypted_guest_registers(cpu->cpu_index,
+                                        error_get_pretty(err));
+    error_free(err);
+}
+
+void kvm_encrypted_guest_get_registers(CPUState *cpu)
+{
+    if (check_registers) {
+        run_on_cpu(cpu, do_get_registers, RUN_ON_CPU_NULL);
+    }
+}
+
+void kvm_encrypted_guest_ask_for_registers(KVMRegistersCheck *check)
+{
+    check_registers = check;
+    kvm_encrypted_guest_get_registers(first_cpu);
+}
+
+/*
  * EncryptedGuest
  */
 
@@ -257,9 +292,22 @@ static const char *kvm_encrypted_guest_backend(EncryptedGuest *eg,
     return backend->name;
 }
 
-static bool kvm_encrypted_guest_registers_protected(EncryptedGuest *eg)
+/*
+ * After the launch of an SEV-ES or SEV-SNP guest, KVM has no register of it:
+ * they are in the encrypted VMSA, and no ioctl has the firmware decrypt that.
+ * KVM_GET_REGS then fails with EINVAL, but not for SEV-ES guests of the older
+ * VM type (KVM_SEV_ES_INIT): there it succeeds, with what QEMU itself set
+ * before the launch.  So its success says nothing, and these guests do not
+ * call kvm_encrypted_guest_ask_for_registers().
+ */
+static EncryptedGuestRegisters
+kvm_encrypted_guest_registers(EncryptedGuest *eg)
 {
-    return kvm_state->guest_state_protected;
+    if (!kvm_state->guest_state_protected) {
+        return ENCRYPTED_GUEST_REGISTERS_READABLE;
+    }
+    return check_registers ? ENCRYPTED_GUEST_REGISTERS_PARTIAL :
+                             ENCRYPTED_GUEST_REGISTERS_PROTECTED;
 }
 
 static void kvm_encrypted_guest_attach_ram(EncryptedGuest *eg,
@@ -271,7 +319,7 @@ static void kvm_encrypted_guest_attach_ram(EncryptedGuest *eg,
 void kvm_encrypted_guest_class_init(EncryptedGuestClass *egc)
 {
     egc->backend = kvm_encrypted_guest_backend;
-    egc->registers_protected = kvm_encrypted_guest_registers_protected;
+    egc->registers = kvm_encrypted_guest_registers;
     egc->attach_ram = kvm_encrypted_guest_attach_ram;
 }
 

@@ -62,6 +62,22 @@ typedef enum EncryptedPageState {
 } EncryptedPageState;
 
 /* Called for a shared guest-physical range, in bytes; it need not be RAM */
+/**
+ * EncryptedGuestRegisters: which of a vCPU's registers can be known
+ *
+ * @ENCRYPTED_GUEST_REGISTERS_READABLE: all, as those of any guest
+ * @ENCRYPTED_GUEST_REGISTERS_PARTIAL: those that a debugger cannot do
+ *     without: on x86 the general-purpose registers, RIP, RFLAGS, segments,
+ *     descriptor tables, CR0, CR3, CR4 and EFER.  Of the others QEMU holds
+ *     the reset state, which nobody may take for the guest's.
+ * @ENCRYPTED_GUEST_REGISTERS_PROTECTED: none
+ */
+typedef enum EncryptedGuestRegisters {
+    ENCRYPTED_GUEST_REGISTERS_READABLE,
+    ENCRYPTED_GUEST_REGISTERS_PARTIAL,
+    ENCRYPTED_GUEST_REGISTERS_PROTECTED,
+} EncryptedGuestRegisters;
+
 typedef void EncryptedGuestFoundFunc(hwaddr gpa, hwaddr size, void *opaque);
 
 struct EncryptedGuestClass {
@@ -149,12 +165,24 @@ struct EncryptedGuestClass {
      */
     bool (*raw_view)(EncryptedGuest *eg, Error **errp);
 
-    /**
-     * @registers_protected: true when the registers QEMU holds are not
-     * the guest's.  Called with the BQL held.
+     * @registers: which of the registers that QEMU holds after
+     * cpu_synchronize_state() are the guest's.  Called with the BQL held.
      * Mandatory callback.
      */
-    bool (*registers_protected)(EncryptedGuest *eg);
+    EncryptedGuestRegisters (*registers)(EncryptedGuest *eg);
+
+    /**
+     * @write_register: change a register of @cpu, which is stopped
+     *
+     * @name: its name, as gdb calls it
+     *
+     * Returns false with @errp set where that cannot be done, or where the
+     * guest's register does not have @value afterwards.  Called with the BQL
+     * held, where @registers says PARTIAL, and mandatory there: what is
+     * READABLE is written like that of any guest.
+     */
+    bool (*write_register)(EncryptedGuest *eg, CPUState *cpu,
+                           const char *name, uint64_t value, Error **errp);
 
     /**
      * @attach_ram: set @mr's ram_debug_ops, the guest's way to read and

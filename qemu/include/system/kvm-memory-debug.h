@@ -103,8 +103,38 @@ int kvm_breakpoint_rw_debug(CPUState *cpu, vaddr addr, void *buf, size_t len,
                             bool is_write);
 
 /**
+ * KVMRegistersCheck: is what KVM said of @cpu's registers the guest's?
+ *
+ * It has been read into @cpu.  A success of KVM's ioctls is not enough: where
+ * KVM cannot read a register, some give what it was reset to, or zero.
+ * Returns false with @errp set if it cannot be the guest's.  Called on
+ * @cpu's thread with the BQL held.
+ */
+typedef bool KVMRegistersCheck(CPUState *cpu, Error **errp);
+
+/**
+ * kvm_encrypted_guest_ask_for_registers: ask KVM whether it lets the
+ * registers of this guest be read although KVMState::guest_state_protected
+ *
+ * If so, they are ENCRYPTED_GUEST_REGISTERS_PARTIAL until reading them fails
+ * for the first time.  Called with the BQL held after the launch, when the
+ * vCPUs are stopped.
+ */
+void kvm_encrypted_guest_ask_for_registers(KVMRegistersCheck *check);
+
+/**
+ * kvm_encrypted_guest_get_registers: cpu_synchronize_state() of a guest with
+ * KVMState::guest_state_protected
+ *
+ * Reads what can be read.  QEMU's copy stays a copy: CPUState::vcpu_dirty is
+ * not set, as there is no way to put all of it back.  Called with the BQL
+ * held, and without memory_debug_lock().
+ */
+void kvm_encrypted_guest_get_registers(CPUState *cpu);
+
+/**
  * kvm_encrypted_guest_class_init: implement what is the same for all kinds
- * of guest under KVM: @backend, @registers_protected and @attach_ram
+ * of guest under KVM: @backend, @registers and @attach_ram
  */
 void kvm_encrypted_guest_class_init(EncryptedGuestClass *egc);
 

@@ -247,9 +247,12 @@ bool memory_debug_within_limit(bool is_write, Error **errp);
 bool memory_debug_host_view(Error **errp);
 
 /**
- * memory_debug_registers_protected: are the registers QEMU holds not the
+ * memory_debug_registers: which of the registers that QEMU holds are the
  * guest's?  Called with the BQL held.
  */
+EncryptedGuestRegisters memory_debug_registers(void);
+
+/* Is none of them?  Called with the BQL held. */
 bool memory_debug_registers_protected(void);
 
 /*

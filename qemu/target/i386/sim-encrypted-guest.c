@@ -468,9 +468,11 @@ static bool sim_raw_view(EncryptedGuest *eg, Error **errp)
     return true;
 }
 
-static bool sim_registers_protected(EncryptedGuest *eg)
+static EncryptedGuestRegisters sim_registers(EncryptedGuest *eg)
 {
-    return SIM_ENCRYPTED_GUEST(eg)->protect_registers;
+    return SIM_ENCRYPTED_GUEST(eg)->protect_registers ?
+           ENCRYPTED_GUEST_REGISTERS_PROTECTED :
+           ENCRYPTED_GUEST_REGISTERS_READABLE;
 }
 
 static void sim_attach_ram(EncryptedGuest *eg, MemoryRegion *mr)
@@ -886,7 +888,7 @@ static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)
     egc->page_bit = sim_page_bit;
     egc->page_state = sim_page_state;
     egc->raw_view = sim_raw_view;
-    egc->registers_protected = sim_registers_protected;
+    egc->registers = sim_registers;
     egc->attach_ram = sim_attach_ram;
 
     rc->phases.enter = sim_reset_enter;

@@ -75,7 +75,25 @@ static void debug_td_registers_are_readable(void)
 {
     struct guest g = tdx_guest(1);
 
+    struct kvm_sregs sregs;
+
     CHECK(!registers(&g));
+    CHECK(!call(g.vcpu, KVM_GET_SREGS, &sregs));
+    CHECK((sregs.cr0 & 0x21) == 0x21);
+    CHECK(sregs.efer & 0x100);
+}
+
+static void debug_td_registers_are_a_resets(void)
+{
+    struct guest g = tdx_guest(1);
+    struct kvm_sregs sregs;
+    struct kvm_regs regs;
+
+    CHECK(!call(g.vcpu, KVM_GET_REGS, &regs));
+    CHECK(!regs.rip);
+    CHECK(!call(g.vcpu, KVM_GET_SREGS, &sregs));
+    CHECK(sregs.cr0 == 0x60000010);
+    CHECK(!sregs.efer);
 }
 
 static void sev_device_answers(void)
@@ -94,6 +112,7 @@ const struct test_case vm_cases[] = {
     CASE(tdx_debug_needs_the_kernel),
     CASE(td_registers_are_protected),
     CASE(debug_td_registers_are_readable),
+    CASE(debug_td_registers_are_a_resets),
     CASE(sev_device_answers),
     { NULL, NULL },
 };

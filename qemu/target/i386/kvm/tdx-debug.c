@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "system/encrypted-guest.h"
+#include "system/kvm.h"
 #include "system/kvm-memory-debug.h"
 #include "tdx.h"
 #include "tdx-debug.h"
@@ -38,6 +39,92 @@ bool tdx_debug_set_attributes(uint64_t attributes, uint64_t supported,
         return false;
     }
     td_attributes = attributes;
+    return true;
+}
+
+/*
+ * Registers
+ */
+
+/*
+ * KVM lets the registers of a TD be read unless its state is protected, which
+ * it says of all TDs but debug TDs.  It has still to fetch them from the TDX
+ * module (TDH.VP.RD); a KVM that does not gives zeros or the reset state.
+ * The module fixes these bits to 1 (TDX module base architecture
+ * specification, "CR0", "IA32_EFER MSR"), and the reset state has neither.
+ */
+static bool tdx_check_registers(CPUState *cs, Error **errp)
+{
+    CPUX86State *env = cpu_env(cs);
+    uint64_t cr0 = CR0_PE_MASK | CR0_NE_MASK;
+
+    if ((env->cr[0] & cr0) != cr0 || !(env->efer & MSR_EFER_LME)) {
+        error_setg(errp, "KVM's registers are not those of a TD: CR0 is 0x%"
+                   PRIx64 ", EFER 0x%" PRIx64, (uint64_t)env->cr[0],
+                   env->efer);
+        return false;
+    }
+    return true;
+}
+
+void tdx_debug_finalized(void)
+{
+    if (td_attributes & TDX_TD_ATTRIBUTES_DEBUG) {
+        kvm_encrypted_guest_ask_for_registers(tdx_check_registers);
+    }
+}
+
+typedef struct RegisterWrite {
+    unsigned index;             /* in struct kvm_regs, in units of 64 bits */
+    uint64_t value;
+    int ret;
+    bool taken;
+} RegisterWrite;
+
+static void do_write_register(CPUState *cpu, run_on_cpu_data data)
+{
+    RegisterWrite *w = data.host_ptr;
+    uint64_t regs[sizeof(struct kvm_regs) / sizeof(uint64_t)];
+
+    w->ret = kvm_vcpu_ioctl(cpu, KVM_GET_REGS, regs);
+    if (!w->ret) {
+        regs[w->index] = w->value;
+        w->ret = kvm_vcpu_ioctl(cpu, KVM_SET_REGS, regs);
+    }
+    if (!w->ret) {
+        w->ret = kvm_vcpu_ioctl(cpu, KVM_GET_REGS, regs);
+        w->taken = regs[w->index] == w->value;
+    }
+}
+
+static bool tdx_write_register(EncryptedGuest *eg, CPUState *cpu,
+                               const char *name, uint64_t value, Error **errp)
+{
+    /* struct kvm_regs */
+    static const char *const names[] = {
+        "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rsp", "rbp", "r8", "r9",
+        "r10", "r11", "r12", "r13", "r14", "r15", "rip", "eflags", NULL
+    };
+    RegisterWrite w = { .value = value };
+
+    while (names[w.index] && strcmp(names[w.index], name)) {
+        w.index++;
+    }
+    if (!names[w.index]) {
+        error_setg(errp, "only general-purpose registers, rip and eflags of "
+                   "a TD can be written");
+        return false;
+    }
+    run_on_cpu(cpu, do_write_register, RUN_ON_CPU_HOST_PTR(&w));
+    if (w.ret) {
+        error_setg_errno(errp, -w.ret, "the kernel refuses it");
+        return false;
+    }
+    if (!w.taken) {
+        error_setg(errp, "the kernel says it did, but the TD's %s has not "
+                   "changed", name);
+        return false;
+    }
     return true;
 }
 
@@ -127,6 +214,7 @@ void tdx_debug_class_init(ObjectClass *oc)
     egc->launched = tdx_launched;
     egc->page_bit = tdx_page_bit;
     egc->page_state = tdx_page_state;
+    egc->write_register = tdx_write_register;
 
     object_class_property_add_bool(oc, "debug", tdx_get_debug, tdx_set_debug);
     object_class_property_set_description(oc, "debug",

@@ -29,4 +29,10 @@ void tdx_debug_kvm_init(void);
 bool tdx_debug_set_attributes(uint64_t attributes, uint64_t supported,
                               Error **errp);
 
+/*
+ * The TD is launched and its vCPUs have not run yet: ask KVM for its
+ * registers.  Called with the BQL held.
+ */
+void tdx_debug_finalized(void);
+
 #endif
