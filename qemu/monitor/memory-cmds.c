@@ -29,30 +29,35 @@ typedef struct GuestRange {
 typedef bool GuestRangeFunc(const uint8_t *buf, size_t len, void *opaque,
                             Error **errp);
 
+static MemTxResult guest_range_read(const GuestRange *range, uint8_t *buf,
+                                    size_t len, Error **errp)
+{
+    if (range->cpu) {
+        return memory_debug_rw_virtual(range->cpu, range->addr, buf, len,
+                                       false, errp);
+    }
+    return cpu_physical_memory_read_debug(range->addr, buf, len, errp);
+}
+
 static bool guest_range_foreach(GuestRange range, GuestRangeFunc *func,
                                 void *opaque, Error **errp)
 {
     size_t size = MIN(range.size, CHUNK_SIZE);
     g_autofree uint8_t *buf = g_malloc(size);
 
+    memory_debug_begin_reads();     /* page tables serve many chunks */
     while (range.size) {
         size_t len = MIN(range.size, size);
-        MemTxResult result;
 
-        if (range.cpu) {
-            result = memory_debug_rw_virtual(range.cpu, range.addr, buf, len,
-                                             false, errp);
-        } else {
-            result = cpu_physical_memory_read_debug(range.addr, buf, len,
-                                                    errp);
-        }
-        if (result != MEMTX_OK || !func(buf, len, opaque, errp)) {
-            return false;
+        if (guest_range_read(&range, buf, len, errp) != MEMTX_OK ||
+            !func(buf, len, opaque, errp)) {
+            break;
         }
         range.addr += len;
         range.size -= len;
     }
-    return true;
+    memory_debug_end_reads();
+    return !range.size;
 }
 
 typedef struct SaveFile {

@@ -33,6 +33,7 @@ static struct {
     RAMBlockNotifier ram_notifier;
     Notifier machine_done;
     bool vm_stopped;        /* no vCPU runs: decrypted pages may be kept */
+    unsigned readers;       /* and so they may for these */
     DebugPageCache *cache;
     MemoryDebugLimit limit;
     char *limit_why;
@@ -179,6 +180,20 @@ void memory_debug_drop_cache(void)
 {
     if (memory_debug.cache) {
         debug_page_cache_drop_all(memory_debug.cache);
+    }
+}
+
+void memory_debug_begin_reads(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    memory_debug.readers++;
+}
+
+void memory_debug_end_reads(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    if (!--memory_debug.readers && !memory_debug.vm_stopped) {
+        memory_debug_drop_cache();
     }
 }
 
@@ -376,7 +391,7 @@ static MemTxResult private_read_cached(MemoryRegion *mr, hwaddr offset,
 /* Small reads come again and again to the same page, large ones do not */
 static bool use_cache(hwaddr offset, hwaddr gpa, hwaddr len)
 {
-    return memory_debug.vm_stopped &&
+    return (memory_debug.vm_stopped || memory_debug.readers) &&
            len <= MEMORY_DEBUG_PAGE_SIZE &&
            (offset - gpa) % MEMORY_DEBUG_PAGE_SIZE == 0;
 }
@@ -826,6 +841,7 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
     MemTxResult result = MEMTX_OK;
 
     cpu_synchronize_state(cpu);
+    memory_debug_begin_reads();     /* of page tables, page by page */
     while (len) {
         size_t run = len;
 
@@ -838,6 +854,7 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
         buf += run;
         len -= run;
     }
+    memory_debug_end_reads();
     return result;
 }
 
