@@ -92,11 +92,11 @@ class Calls:
         return calls, result
 
     def expect(self, wanted, look, check=None):
-        """@look makes @wanted calls, the VM stopped.
+        """@look makes @wanted calls, the VM stopped or running.
 
         @check is given what it returned.
         """
-        for running in (False,):
+        for running in False, True:
             with self.subTest(running=running):
                 calls, result = self.calls(look, running)
                 if check:

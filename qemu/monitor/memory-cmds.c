@@ -51,6 +51,7 @@ static bool guest_range_foreach(GuestRange range, GuestRangeFunc *func,
     bool wraps = range.size && range.addr + range.size - 1 < range.addr;
     bool by_page = false;
 
+    memory_debug_begin_reads();     /* page tables serve many chunks */
     while (range.size) {
         size_t len = MIN(range.size, by_page ? MEMORY_DEBUG_PAGE_SIZE -
                          range.addr % MEMORY_DEBUG_PAGE_SIZE : CHUNK_SIZE);
@@ -58,18 +59,19 @@ static bool guest_range_foreach(GuestRange range, GuestRangeFunc *func,
 
         if (!guest_range_read(range, buf, len, last_try ? errp : NULL)) {
             if (last_try) {
-                return false;
+                break;
             }
             by_page = true;
             continue;
         }
         if (!func(buf, len, opaque, errp)) {
-            return false;
+            break;
         }
         range.addr += len;
         range.size -= len;
     }
-    return true;
+    memory_debug_end_reads();
+    return !range.size;
 }
 
 typedef struct SaveFile {

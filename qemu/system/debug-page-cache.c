@@ -1,5 +1,5 @@
 /*
- * A few decrypted pages, kept while the VM is stopped
+ * A few decrypted pages
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

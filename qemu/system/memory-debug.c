@@ -33,6 +33,7 @@ static struct {
     RAMBlockNotifier ram_notifier;
     Notifier machine_done;
     bool vm_stopped;        /* no vCPU runs: decrypted pages may be kept */
+    unsigned readers;       /* and so they may for these */
     DebugPageCache *cache;
     MemoryDebugLimit limit;
     char *limit_why;
@@ -208,6 +209,20 @@ void memory_debug_drop_cache(void)
     }
 }
 
+void memory_debug_begin_reads(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    memory_debug.readers++;
+}
+
+void memory_debug_end_reads(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    if (!--memory_debug.readers && !memory_debug.vm_stopped) {
+        memory_debug_drop_cache();
+    }
+}
+
 void memory_region_set_ram_debug_ops(MemoryRegion *mr,
                                      const MemoryRegionRAMReadWriteOps *ops)
 {
@@ -319,6 +334,12 @@ const MemoryDebugOps *physical_memory_debug_op = &normal_debug_ops;
  * Encrypted guests: the RAM step
  */
 
+typedef enum RamAccess {
+    RAM_READ,
+    RAM_READ_ONCE,      /* past the page cache */
+    RAM_WRITE,
+} RamAccess;
+
 /* What invalidate_and_set_dirty() does in physmem.c after a write */
 static void debug_write_done(MemoryRegion *mr, hwaddr offset, hwaddr len)
 {
@@ -396,19 +417,19 @@ static MemTxResult private_read_cached(MemoryRegion *mr, hwaddr offset,
 /* Small reads come again and again to the same page, large ones do not */
 static bool use_cache(hwaddr offset, hwaddr gpa, hwaddr len)
 {
-    return memory_debug.vm_stopped &&
+    return (memory_debug.vm_stopped || memory_debug.readers) &&
            len <= MEMORY_DEBUG_PAGE_SIZE &&
            (offset - gpa) % MEMORY_DEBUG_PAGE_SIZE == 0;
 }
 
 static MemTxResult private_rw(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
-                              void *buf, hwaddr *len, bool is_write,
+                              void *buf, hwaddr *len, RamAccess access,
                               Error **errp)
 {
-    if (is_write) {
+    if (access == RAM_WRITE) {
         return private_write(mr, offset, gpa, buf, *len, errp);
     }
-    if (!use_cache(offset, gpa, *len)) {
+    if (access == RAM_READ_ONCE || !use_cache(offset, gpa, *len)) {
         return private_read(mr, offset, gpa, buf, *len, errp);
     }
     *len = MIN(*len, MEMORY_DEBUG_PAGE_SIZE - offset % MEMORY_DEBUG_PAGE_SIZE);
@@ -465,7 +486,7 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 /* One run of RAM; *@len is cut to it */
 static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
                                      hwaddr gpa, MemTxAttrs attrs, void *buf,
-                                     hwaddr *len, bool is_write,
+                                     hwaddr *len, RamAccess access,
                                      Error **errp)
 {
     EncryptedPageState state;
@@ -475,9 +496,31 @@ static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
         return MEMTX_ACCESS_ERROR;
     }
     if (state == ENCRYPTED_PAGE_PRIVATE) {
-        return private_rw(mr, offset, gpa, buf, len, is_write, errp);
+        return private_rw(mr, offset, gpa, buf, len, access, errp);
     }
-    host_rw(mr, offset, buf, *len, is_write);
+    host_rw(mr, offset, buf, *len, access == RAM_WRITE);
+    return MEMTX_OK;
+}
+
+/* If it fails, *@gpa is where the run that failed begins */
+static MemTxResult encrypted_ram_runs(MemoryRegion *mr, hwaddr offset,
+                                      hwaddr *gpa, MemTxAttrs attrs,
+                                      void *buf, hwaddr len,
+                                      RamAccess access, Error **errp)
+{
+    while (len) {
+        hwaddr run = len;
+        MemTxResult result = encrypted_ram_run(mr, offset, *gpa, attrs, buf,
+                                               &run, access, errp);
+
+        if (result != MEMTX_OK) {
+            return result;
+        }
+        offset += run;
+        *gpa += run;
+        buf += run;
+        len -= run;
+    }
     return MEMTX_OK;
 }
 
@@ -486,41 +529,15 @@ static MemTxResult encrypted_ram_rw(MemoryRegion *mr, hwaddr offset,
                                     hwaddr len, bool is_write, Error **errp)
 {
     ERRP_GUARD();
-    while (len) {
-        hwaddr run = len;
-        MemTxResult result;
+    MemTxResult result = encrypted_ram_runs(mr, offset, &gpa, attrs, buf, len,
+                                            is_write ? RAM_WRITE : RAM_READ,
+                                            errp);
 
-        result = encrypted_ram_run(mr, offset, gpa, attrs, buf, &run,
-                                   is_write, errp);
-        if (result != MEMTX_OK) {
-            error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx
-                          ": ", is_write ? "write" : "read", gpa);
-            return result;
-        }
-        offset += run;
-        gpa += run;
-        buf += run;
-        len -= run;
+    if (result != MEMTX_OK) {
+        error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx ": ",
+                      is_write ? "write" : "read", gpa);
     }
-    return MEMTX_OK;
-}
-
-/* One run of RAM, read past the page cache; *@len is cut to it */
-static MemTxResult read_ram_run(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
-                                MemTxAttrs attrs, void *buf, hwaddr *len,
-                                Error **errp)
-{
-    EncryptedPageState state;
-
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    if (!encrypted_ram_state(mr, offset, gpa, attrs, len, &state, errp)) {
-        return MEMTX_ACCESS_ERROR;
-    }
-    if (state == ENCRYPTED_PAGE_PRIVATE) {
-        return private_read(mr, offset, gpa, buf, *len, errp);
-    }
-    host_rw(mr, offset, buf, *len, false);
-    return MEMTX_OK;
+    return result;
 }
 
 MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
@@ -531,20 +548,8 @@ MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
         host_rw(mr, offset, buf, len, false);
         return MEMTX_OK;
     }
-    while (len) {
-        hwaddr run = len;
-        MemTxResult result = read_ram_run(mr, offset, gpa, attrs, buf, &run,
-                                          errp);
-
-        if (result != MEMTX_OK) {
-            return result;
-        }
-        offset += run;
-        gpa += run;
-        buf += run;
-        len -= run;
-    }
-    return MEMTX_OK;
+    return encrypted_ram_runs(mr, offset, &gpa, attrs, buf, len,
+                              RAM_READ_ONCE, errp);
 }
 
 /*
@@ -825,43 +830,58 @@ static size_t contiguous_run(CPUState *cpu, vaddr addr, hwaddr phys,
     return run;
 }
 
+/* One run of memory_debug_rw_virtual(); *@len is cut to it */
+static MemTxResult virtual_run(CPUState *cpu, vaddr addr, void *buf,
+                               size_t *len, bool is_write, Error **errp)
+{
+    ERRP_GUARD();
+    MemTxAttrs attrs;
+    hwaddr phys = memory_debug_translate(cpu, addr, &attrs, errp);
+    AddressSpace *as;
+    MemTxResult result;
+
+    if (phys == -1) {
+        count_failure(MEMORY_DEBUG_FAILURE_VIRTUAL);
+        return MEMTX_DECODE_ERROR;
+    }
+    as = cpu_get_address_space(cpu, cpu_asidx_from_attrs(cpu, attrs));
+    phys += addr & ~TARGET_PAGE_MASK;
+    *len = contiguous_run(cpu, addr, phys, attrs, *len);
+    if (is_write) {
+        result = physical_memory_debug_op->write(as, phys, attrs, buf, *len,
+                                                 errp);
+    } else {
+        result = physical_memory_debug_op->read(as, phys, attrs, buf, *len,
+                                                errp);
+    }
+    if (result != MEMTX_OK) {
+        error_prepend(errp, "virtual address 0x%" VADDR_PRIx ": ", addr);
+    }
+    return result;
+}
+
 MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
                                     size_t len, bool is_write, Error **errp)
 {
     ERRP_GUARD();
-    cpu_synchronize_state(cpu);
-    while (len) {
-        MemTxAttrs attrs;
-        hwaddr phys = memory_debug_translate(cpu, addr, &attrs, errp);
-        AddressSpace *as;
-        MemTxResult result;
-        size_t run;
+    MemTxResult result = MEMTX_OK;
 
-        if (phys == -1) {
-            count_failure(MEMORY_DEBUG_FAILURE_VIRTUAL);
-            remember_failure(addr, true, is_write, *errp);
-            return MEMTX_DECODE_ERROR;
-        }
-        as = cpu_get_address_space(cpu, cpu_asidx_from_attrs(cpu, attrs));
-        phys += addr & ~TARGET_PAGE_MASK;
-        run = contiguous_run(cpu, addr, phys, attrs, len);
-        if (is_write) {
-            result = physical_memory_debug_op->write(as, phys, attrs, buf,
-                                                     run, errp);
-        } else {
-            result = physical_memory_debug_op->read(as, phys, attrs, buf,
-                                                    run, errp);
-        }
+    cpu_synchronize_state(cpu);
+    memory_debug_begin_reads();     /* of page tables, page by page */
+    while (len) {
+        size_t run = len;
+
+        result = virtual_run(cpu, addr, buf, &run, is_write, errp);
         if (result != MEMTX_OK) {
-            error_prepend(errp, "virtual address 0x%" VADDR_PRIx ": ", addr);
             remember_failure(addr, true, is_write, *errp);
-            return result;
+            break;
         }
         addr += run;
         buf += run;
         len -= run;
     }
-    return MEMTX_OK;
+    memory_debug_end_reads();
+    return result;
 }
 
 /* virtual memory access for debug (includes writing to ROM) */

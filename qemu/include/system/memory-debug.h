@@ -96,6 +96,19 @@ typedef struct MemoryRegionRAMReadWriteOps {
 void memory_region_set_ram_debug_ops(MemoryRegion *mr,
                                      const MemoryRegionRAMReadWriteOps *ops);
 
+/**
+ * memory_debug_begin_reads, memory_debug_end_reads: read each page once
+ *
+ * Between the two, decrypted pages of a running guest are kept, as those of a
+ * stopped one always are.  What is read in small pieces, or through page
+ * tables, then costs one ram_debug_ops call a page, and shows the page as it
+ * was at one moment.  For the time of one command; pairs nest.
+ *
+ * Called with the BQL held, and not released in between.
+ */
+void memory_debug_begin_reads(void);
+void memory_debug_end_reads(void);
+
 /* Physical addresses of the system address space, as MemoryDebugOps */
 MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
                                          bool is_write, Error **errp);

@@ -123,12 +123,14 @@ static void print_pages(Monitor *mon,
     }
     p.format = x86_paging_format(p.tables.mode);
     monitor_interrupt_init(&p.interrupt, mon);
+    memory_debug_begin_reads();
     x86_page_visit(&p.tables, &visitor, &p, &err);
     print_range(&p);
     if (err) {
         monitor_printf(mon, "Stopped: %s\n", error_get_pretty(err));
         error_free(err);
     }
+    memory_debug_end_reads();
 }
 
 /*

@@ -278,15 +278,24 @@ static const char *sev_snp_kind(EncryptedGuest *eg)
     return "sev-snp";
 }
 
+/* @bit is not as it must be, but would be in the policy @wanted */
+static void forbidden_by_policy(Error **errp, const char *bit,
+                                const char *type, uint64_t wanted)
+{
+    ERRP_GUARD();
+
+    error_setg(errp, "the guest's policy forbids debugging: %s in policy=0x%"
+               PRIx64 " of the %s object '%s'", bit, sev_debug.policy, type,
+               sev_debug.id);
+    error_append_hint(errp, "The policy is fixed when the guest is launched. "
+                      "It would take policy=0x%" PRIx64 ".\n", wanted);
+}
+
 static bool sev_debug_allowed(EncryptedGuest *eg, Error **errp)
 {
     if (sev_debug.policy & SEV_POLICY_NODBG) {
-        error_setg(errp, "the guest's policy forbids debugging: bit 0 (NODBG) "
-                   "is set in policy=0x%" PRIx64 " of the sev-guest object "
-                   "'%s'", sev_debug.policy, sev_debug.id);
-        error_append_hint(errp, "The policy is fixed when the guest is "
-                          "launched. It would take policy=0x%" PRIx64 ".\n",
-                          sev_debug.policy & ~(uint64_t)SEV_POLICY_NODBG);
+        forbidden_by_policy(errp, "bit 0 (NODBG) is set", TYPE_SEV_GUEST,
+                            sev_debug.policy & ~(uint64_t)SEV_POLICY_NODBG);
         return false;
     }
     return true;
@@ -295,12 +304,9 @@ static bool sev_debug_allowed(EncryptedGuest *eg, Error **errp)
 static bool sev_snp_debug_allowed(EncryptedGuest *eg, Error **errp)
 {
     if (!(sev_debug.policy & SEV_SNP_POLICY_DBG)) {
-        error_setg(errp, "the guest's policy forbids debugging: bit 19 (DEBUG)"
-                   " is clear in policy=0x%" PRIx64 " of the sev-snp-guest "
-                   "object '%s'", sev_debug.policy, sev_debug.id);
-        error_append_hint(errp, "The policy is fixed when the guest is "
-                          "launched. It would take policy=0x%" PRIx64 ".\n",
-                          sev_debug.policy | SEV_SNP_POLICY_DBG);
+        forbidden_by_policy(errp, "bit 19 (DEBUG) is clear",
+                            TYPE_SEV_SNP_GUEST,
+                            sev_debug.policy | SEV_SNP_POLICY_DBG);
         return false;
     }
     return true;
