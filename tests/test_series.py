@@ -5,7 +5,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from lib.repository import BASE, BUILD, copy, git, run
+from lib.repository import BASE, BUILD, TOP, copy, git, run
 
 
 def check_out(tree, revision):
@@ -17,20 +17,26 @@ def check_out(tree, revision):
 class Copy:
     """A copy of this repository, with a QEMU tree of its own."""
 
-    def __init__(self, top):
+    def __init__(self, top, base=BASE):
         self.top = top
-        self.src = top / "build" / BASE / "src"
+        self.base = base
+        self.src = top / "build" / base / "src"
 
     def make(self):
         """Make it, up to the point where a user starts to edit."""
         copy(self.top)
+        self.clone()
+        self.series("assemble")
+
+    def clone(self):
+        """The QEMU tree, without the series."""
         git(self.top, "clone", "-q", "--shared", "--no-checkout",
             BUILD / "src", self.src)
         check_out(self.src, "base")
-        self.series("assemble")
 
     def series(self, *args, check=True):
-        return run("scripts/series", *args, cwd=self.top, check=check)
+        return run("scripts/series", *args, cwd=self.top, check=check,
+                   env={"BASE": self.base})
 
     def changed(self):
         """What git says of the repository: nothing when it is clean."""
@@ -203,6 +209,161 @@ class SeriesTest(unittest.TestCase):
         result = self.copy.series("assemble", check=False)
         self.assertEqual(result.returncode, 1)
         self.assertIn("qemu/util/cutils.c exists in the base", result.stdout)
+
+
+OWN_HOOK = """\
+From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
+From: tester <tester@localhost>
+Date: Sat, 1 Jan 2000 00:00:00 +0000
+Subject: [PATCH] util: two functions
+{create}
+diff --git a/util/two.c b/util/two.c
+--- a/util/two.c
++++ b/util/two.c
+@@ -{line},6 +{line},7 @@ void {function}(void)
+ {{
+     before();
+     before();
++    added();
+     after();
+     after();
+ }}
+"""
+
+
+class SecondBaseTest(unittest.TestCase):
+    """Another QEMU, `other`, takes the hooks of the main one, `main`."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="series-")
+        self.addCleanup(folder.cleanup)
+        self.top = Path(folder.name) / "repository"
+        self.top.mkdir()
+        shutil.copytree(TOP / "scripts", self.top / "scripts")
+        for name in "hooks/other", "series", "qemu/util":
+            (self.top / name).mkdir(parents=True)
+        self.hook = "0001-util-two-functions.patch"
+        (self.top / "hooks" / self.hook).write_text(OWN_HOOK.format(
+            line=2, function="first",
+            create="---\n create mode 100644 util/new.c\n"))
+        (self.top / "qemu/util/new.c").write_text("one\ntwo\nthree\n")
+        (self.top / "series/main").write_text(self.hook + "\n")
+        (self.top / "series/other").write_text("main\n")
+        git(self.top, "init", "-q")
+        git(self.top, "add", "-A")
+        git(self.top, "commit", "-q", "-m", "as it is")
+
+    def assemble(self, source, base="other", check=True):
+        """Put the series on a QEMU that has only util/two.c."""
+        self.copy = Copy(self.top, base)
+        (self.copy.src / "util").mkdir(parents=True)
+        (self.copy.src / "util/two.c").write_text(source)
+        git(self.copy.src, "init", "-q", "-b", "series")
+        git(self.copy.src, "add", "-A")
+        git(self.copy.src, "commit", "-q", "-m", "QEMU")
+        git(self.copy.src, "tag", "base")
+        return self.copy.series("assemble", check=check)
+
+    def two_c(self):
+        return (self.copy.src / "util/two.c").read_text()
+
+    @staticmethod
+    def source(first, second="    other();\n"):
+        return (f"void first(void)\n{{\n{first}}}\n\n"
+                f"void second(void)\n{{\n{second}}}\n")
+
+    SAME = "    before();\n    before();\n    after();\n    after();\n"
+    SIMILAR = "    before();\n    after();\n"
+
+    def test_main_base_wants_all_of_the_context(self):
+        result = self.assemble(self.source(self.SIMILAR), "main", check=False)
+        self.assertIn(f"hooks/{self.hook} does not apply", result.stdout)
+
+    def test_hook_applies_with_less_context(self):
+        self.assemble(self.source(self.SIMILAR))
+        self.assertEqual(self.two_c(), self.source(
+            "    before();\n    added();\n    after();\n"))
+        self.copy.series("refresh")
+        self.assertEqual(git(self.top, "status", "--porcelain", "hooks",
+                             "qemu", "series"), "")
+
+    def test_change_of_another_function_is_refused_by_its_name(self):
+        result = self.assemble(self.source("    other();\n", self.SAME),
+                               check=False)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("util/two.c: second", result.stdout)
+        self.assertIn(f"hooks/other/{self.hook}", result.stdout)
+
+    def test_diff_of_the_base_stands_in_for_the_common_one(self):
+        own = self.top / "hooks/other" / self.hook
+        own.write_text("It is elsewhere.\n\n" + OWN_HOOK.format(
+            line=7, function="second", create="").split("\n\n", 1)[-1])
+        self.assemble(self.source("    other();\n", self.SAME))
+        self.assertIn("    added();\n", self.two_c())
+        self.assertTrue((self.copy.src / "util/new.c").exists())
+        self.assertIn("util: two functions", git(self.copy.src, "log"))
+
+    def test_edit_becomes_a_diff_of_that_base_only(self):
+        self.assemble(self.source(self.SIMILAR))
+        (self.copy.src / "util/two.c").write_text(
+            self.two_c().replace("added();", "added(2);"))
+        self.copy.series("refresh")
+        self.assertEqual(git(self.top, "status", "--porcelain", "-uall",
+                             "hooks", "qemu", "series"),
+                         f"?? hooks/other/{self.hook}\n")
+        own = (self.top / "hooks/other" / self.hook).read_text()
+        self.assertIn("+    added(2);\n", own)
+        self.assertNotIn("Subject", own)
+
+    def test_new_commit_becomes_a_hook_of_that_base_with_its_new_files(self):
+        self.assemble(self.source(self.SIMILAR))
+        (self.copy.src / "util/only.h").write_text("/* here */\n")
+        git(self.copy.src, "add", "-A")
+        git(self.copy.src, "commit", "-q", "-m", "util: only here")
+        self.copy.series("refresh")
+        hook, = (self.top / "hooks/other").glob("*only-here.patch")
+        self.assertIn("+/* here */\n", hook.read_text())
+        self.assertFalse((self.top / "qemu/util/only.h").exists())
+        self.assertEqual((self.top / "series/other").read_text(),
+                         f"main\n{hook.name}\n")
+
+    def test_hook_that_is_left_out_leaves_out_its_new_files(self):
+        (self.top / "series/other").write_text(f"main\n-{self.hook}\n")
+        (self.top / "hooks/0002-empty.patch").write_text(
+            OWN_HOOK.format(line=2, function="first", create="---\n")
+            .replace("two functions", "a function"))
+        (self.top / "series/main").write_text(
+            f"{self.hook}\n0002-empty.patch\n")
+        self.assemble(self.source(self.SIMILAR))
+        self.assertFalse((self.copy.src / "util/new.c").exists())
+        self.assertIn("added", self.two_c())
+        self.copy.series("refresh")
+        self.assertTrue((self.top / "qemu/util/new.c").exists())
+
+    def test_files_of_qemu_are_adapted_and_come_back_unadapted(self):
+        (self.top / "hooks/other/qemu.diff").write_text(
+            "--- a/util/new.c\n+++ b/util/new.c\n@@ -1,2 +1,2 @@\n"
+            "-one\n+ONE\n two\n")
+        self.assemble(self.source(self.SIMILAR))
+        new = self.copy.src / "util/new.c"
+        self.assertEqual(new.read_text(), "ONE\ntwo\nthree\n")
+        new.write_text("ONE\ntwo\nthree\nfour\n")
+        self.copy.series("refresh")
+        self.assertEqual((self.top / "qemu/util/new.c").read_text(),
+                         "one\ntwo\nthree\nfour\n")
+
+
+class EveryBaseTest(unittest.TestCase):
+    """What can be said of the bases without having their QEMU."""
+
+    def test_diffs_that_stand_in_belong_to_a_hook(self):
+        for folder in (path for path in (TOP / "hooks").iterdir()
+                       if path.is_dir()):
+            series = (TOP / "series" / folder.name).read_text().split()
+            for hook in folder.glob("*.patch"):
+                with self.subTest(hook.name):
+                    self.assertTrue(hook.name in series or
+                                    (TOP / "hooks" / hook.name).is_file())
 
 
 if __name__ == "__main__":

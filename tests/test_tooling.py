@@ -3,6 +3,7 @@
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -10,10 +11,12 @@ import time
 import unittest
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from unittest import mock
 
 from lib.repository import BASE, TOP, copy, git, run
 
-VERSION = "10.2.2"
+VERSION = re.search(r"^version (.*)$", (TOP / "base" / BASE).read_text(),
+                    re.M).group(1)
 
 
 def script(name):
@@ -68,7 +71,7 @@ class BaseTest(unittest.TestCase):
         self.archives.mkdir()
 
     def pin(self, names):
-        """Let base/10.2 name these archives."""
+        """Let the base name these archives."""
         text = "\n".join(
             line for line in (self.top / "base" / BASE).read_text().split("\n")
             if not line.startswith("archive"))
@@ -109,6 +112,14 @@ class BaseTest(unittest.TestCase):
         for way in "QEMU_SOURCE=", "QEMU_BASE_CACHE=", "BASE=":
             self.assertIn(way, result.stdout)
 
+    def test_missing_archives_name_the_other_base(self):
+        for base, other in ("10.2", "10.0"), ("10.0", "10.2"):
+            result = self.base(BASE=base, QEMU_BASE_CACHE=str(self.folder))
+            self.assertEqual(result.returncode, 1)
+            self.assertRegex(result.stdout, fr"BASE={other} make .* QEMU "
+                             fr"{other}\.\d+ instead")
+            self.assertNotIn(f"BASE={base}", result.stdout)
+
     @unittest.skipUnless(shutil.which("apt-get"), "this machine has no apt")
     def test_pool_of_the_mirror_is_asked_where_the_index_lacks_it(self):
         names = make_source_package(self.archives)
@@ -125,6 +136,14 @@ class BaseTest(unittest.TestCase):
         result = self.base()
         self.assert_imported(result)
         self.assertIn("asking the mirror's pool", result.stdout)
+        # Another base's archives do not push these out of the cache.
+        cache = self.folder / "cache/qemu-memory-debug/base"
+        other = cache / "archive-of-another-base"
+        other.touch()
+        shutil.rmtree(self.top / "build")
+        (cache / names[0]).unlink()
+        self.assert_imported(self.base())
+        self.assertTrue(other.exists())
         # A second tree takes what was fetched: the mirror is gone.
         shutil.rmtree(self.folder / "mirror")
         shutil.rmtree(self.top / "build")
@@ -154,7 +173,7 @@ class BaseTest(unittest.TestCase):
         tree = make_qemu(self.folder / "tree", "9.9.9")
         result = self.base(QEMU_SOURCE=str(tree))
         self.assertEqual(result.returncode, 1)
-        self.assertIn("holds QEMU 9.9.9, but base 10.2 is 10.2.2",
+        self.assertIn(f"holds QEMU 9.9.9, but base {BASE} is {VERSION}",
                       result.stdout)
 
     def test_interrupted_import_is_done_again(self):
@@ -206,6 +225,11 @@ class PackagesTest(unittest.TestCase):
 
 class AptTest(unittest.TestCase):
     """The machine's sources in both of apt's formats."""
+
+    def test_sources_are_listed_from_the_suite_that_has_the_base(self):
+        for base, suite in ("10.2", "sid"), ("10.0", "trixie"):
+            with mock.patch.dict(os.environ, BASE=base):
+                self.assertEqual(script("apt-private").source_suite(), suite)
 
     def test_deb822_sources_are_read(self):
         text = ("# comment\nTypes: deb\n# another\nURIs: http://one/debian\n"
