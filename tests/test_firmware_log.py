@@ -7,6 +7,7 @@ import unittest
 
 from lib.qemu import MIB, Qemu, binary
 from lib.qmp import QMPError
+from lib.repository import require
 
 RAM_MIB = 160
 EARLY = 0x800000                        # where the log of SEC and early PEI is
@@ -27,6 +28,10 @@ def log_buffer(head=0, tail=len(LOG)):
 
 class FirmwareLog(unittest.TestCase):
     """The same memory in stock QEMU, in ours, and in encrypted guests."""
+
+    @classmethod
+    def setUpClass(cls):
+        require('hw/uefi/ovmf-log.c', 'info firmware-log')
 
     def start(self, addr, properties='', base=False, buffer=log_buffer()):
         """A guest that has run, and stopped, with @buffer at @addr."""

@@ -58,6 +58,8 @@ class QemuStyleTest(unittest.TestCase):
     def test_every_new_file_has_its_entry_in_maintainers(self):
         for path in own_files(".c", ".h", ".json", ".rst", ".py", ".inc"):
             name = path.relative_to(TOP / "qemu")
+            if not (SRC / name).exists():
+                continue                # left out by this base's series
             with self.subTest(str(name)):
                 _, output = run("perl", "scripts/get_maintainer.pl",
                                 "--nogit", "--nogit-fallback", "-f", name,

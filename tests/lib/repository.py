@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import unittest
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
@@ -25,6 +26,12 @@ def run(*argv, cwd=TOP, check=True, env=None, **options):
     if check and result.returncode:
         raise AssertionError(f"{' '.join(map(str, argv))}:\n{result.stdout}")
     return result
+
+
+def require(path, what):
+    """Skip what needs a file that the base's QEMU does not have."""
+    if not (BUILD / "src" / path).exists():
+        raise unittest.SkipTest(f"QEMU {BASE} has no {what}")
 
 
 def git(tree, *args):

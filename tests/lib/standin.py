@@ -17,6 +17,7 @@ from pathlib import Path
 from payload.build import build
 
 from .qemu import ROOT, Qemu
+from .repository import require
 
 KINDS = ('sev', 'sev-es', 'snp', 'tdx')
 BUILD = ROOT / 'build' / 'tests' / 'stand-in'
@@ -113,6 +114,8 @@ class StandIn(Qemu):
     def __init__(self, kind, scripted=False, debug=True, confidential=None,
                  cpus=1, ram_mib=64, pflash=False, args=(), program=None,
                  **settings):
+        if kind == 'tdx':
+            require('target/i386/kvm/tdx.c', 'TDX')
         self.kind = kind
         self.bit = bit = settings.get('cbit', page_table_bit(scripted, kind))
         settings.setdefault('cbit', bit)
