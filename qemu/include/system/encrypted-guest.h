@@ -165,6 +165,7 @@ struct EncryptedGuestClass {
      */
     bool (*raw_view)(EncryptedGuest *eg, Error **errp);
 
+    /**
      * @registers: which of the registers that QEMU holds after
      * cpu_synchronize_state() are the guest's.  Called with the BQL held.
      * Mandatory callback.
