@@ -120,6 +120,12 @@ EncryptedGuest *memory_debug_guest(void)
     return (EncryptedGuest *)vcpu;  /* there is one; nobody looks into it */
 }
 
+EncryptedGuestRegisters memory_debug_registers(void)
+{
+    return registers_protected ? ENCRYPTED_GUEST_REGISTERS_PROTECTED :
+                                 ENCRYPTED_GUEST_REGISTERS_READABLE;
+}
+
 bool memory_debug_registers_protected(void)
 {
     return registers_protected;

@@ -61,7 +61,6 @@ typedef enum EncryptedPageState {
     ENCRYPTED_PAGE_CONFLICT,
 } EncryptedPageState;
 
-/* Called for a shared guest-physical range, in bytes; it need not be RAM */
 /**
  * EncryptedGuestRegisters: which of a vCPU's registers can be known
  *
@@ -78,6 +77,7 @@ typedef enum EncryptedGuestRegisters {
     ENCRYPTED_GUEST_REGISTERS_PROTECTED,
 } EncryptedGuestRegisters;
 
+/* Called for a shared guest-physical range, in bytes; it need not be RAM */
 typedef void EncryptedGuestFoundFunc(hwaddr gpa, hwaddr size, void *opaque);
 
 struct EncryptedGuestClass {
