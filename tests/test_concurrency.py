@@ -382,13 +382,12 @@ class Upheaval:
             self.generation += 1
             # Stock QEMU gives a shared backend the memory of an earlier one
             # of the same name that a dump still needs
-            name = f'm{self.generation if self.all_touched else 1}'
+            name = f'm{self.generation}'
             data = b''.join(b'DIMM %05d %04x\n' % (self.generation, i)
                             for i in range(2 * PAGE // 16))
             with self.no_plugging():
-                if self.all_touched or self.generation == 1:
-                    qmp.cmd('object-add', qom_type='memory-backend-ram',
-                            id=name, size=DIMM_SIZE, share=True)
+                qmp.cmd('object-add', qom_type='memory-backend-ram', id=name,
+                        size=DIMM_SIZE, share=True)
                 plug(name)
             if self.all_touched:
                 qmp.cmd('memory-debug-write', address=DIMM, space='physical',
@@ -398,10 +397,7 @@ class Upheaval:
                 plug(name)      # the backend has kept what was written
                 hold(data)
             eject()
-            # Stock QEMU uses memory that it has freed when that had a
-            # guest_memfd, as all has where pages have to be touched
-            if self.all_touched:
-                qmp.cmd('object-del', id=name)
+            qmp.cmd('object-del', id=name)
 
         turn.__name__ = 'DIMMs'
         return turn
