@@ -575,6 +575,7 @@ class Snp(Kvm):
     def setUp(self):
         super().setUp()
         self.plugging = threading.Lock()
+        self.flips_wanted = self.flips_seen = 0
 
     def no_plugging(self):
         return self.plugging
@@ -582,27 +583,41 @@ class Snp(Kvm):
     def flipper(self):
         """Let the guest convert its page, again and again."""
         qmp = self.monitor()
-        wanted = self.map['SHARED_PAGE'] + self.map['FLIPS_WANTED']
-        count = 0
 
         def turn():
-            nonlocal count
-            count += 10
-            qmp.cmd('memory-debug-write', address=wanted, space='physical',
-                    data=base64.b64encode(count.to_bytes(8, 'little')).decode())
             with contextlib.suppress(Timeout):      # it may be stopped
-                self.guest.console.expect(f'flips {count:016x}',
-                                          'the guest to convert the page', 0.2)
+                self.flip_more(qmp, 8, 0.2)
 
         turn.__name__ = 'flips'
         return turn
+
+    def flip_more(self, qmp, times, seconds):
+        """Let the guest convert its page so often, and see it done.
+
+        Not before the last time is seen: the socket holds less than 300 of
+        the bytes that QEMU writes one by one, and the script waits for none.
+        """
+        self.see_flips(seconds)
+        self.flips_wanted += times
+        qmp.cmd('memory-debug-write', space='physical',
+                address=self.map['SHARED_PAGE'] + self.map['FLIPS_WANTED'],
+                data=base64.b64encode(
+                    self.flips_wanted.to_bytes(8, 'little')).decode())
+        self.see_flips(seconds)
+
+    def see_flips(self, seconds):
+        """Wait until the guest has said that it has done what is wanted."""
+        if self.flips_seen != self.flips_wanted:
+            self.guest.console.expect(f'flips {self.flips_wanted:016x}',
+                                      'the guest to convert the page', seconds)
+            self.flips_seen = self.flips_wanted
 
     def turns(self):
         return super().turns() + [self.flipper()]
 
     def check_control(self):
         self.guest.cont()
-        self.guest.console.expect('flips ', 'the guest to convert the page')
+        self.flip_more(self.guest.qmp, 1, 30)
         super().check_control()
 
 
