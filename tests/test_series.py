@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The repository and the patch series are two forms of the same thing."""
+import re
 import shutil
 import tempfile
 import unittest
@@ -353,6 +354,22 @@ class SecondBaseTest(unittest.TestCase):
                          "one\ntwo\nthree\nfour\n")
 
 
+# What stands in for these does the same by other means.
+OTHER_LINES = "0002"
+
+
+def split_mail(mail):
+    """What stands before the diffs, and {path: diff}."""
+    head, *diffs = re.split(r"^(?=diff --git )", mail, flags=re.M)
+    return head, {diff.split("\n", 1)[0].split(" b/")[-1]: diff
+                  for diff in diffs}
+
+
+def added(diff):
+    """The lines that a diff adds, in any order, blank ones left out."""
+    return sorted(re.findall(r"^\+(?!\+\+ )(.+)$", diff, re.M))
+
+
 class EveryBaseTest(unittest.TestCase):
     """What can be said of the bases without having their QEMU."""
 
@@ -364,6 +381,21 @@ class EveryBaseTest(unittest.TestCase):
                 with self.subTest(hook.name):
                     self.assertTrue(hook.name in series or
                                     (TOP / "hooks" / hook.name).is_file())
+
+    def test_diffs_that_stand_in_add_the_same_lines(self):
+        """A change of the common hook is not forgotten in them."""
+        for own in (TOP / "hooks").glob("*/*.patch"):
+            hook = TOP / "hooks" / own.name
+            if not hook.is_file() or own.name.startswith(OTHER_LINES):
+                continue
+            _, diffs = split_mail(hook.read_text())
+            why, stand_ins = split_mail(own.read_text())
+            names = [path for path in stand_ins if path in diffs]
+            if len(names) < len(stand_ins):     # a file has another name there
+                names += re.findall(r"^ instead of (\S+)$", why, re.M)
+            with self.subTest(own.name):
+                self.assertEqual(added("".join(stand_ins.values())),
+                                 added("".join(diffs[n] for n in names)))
 
 
 if __name__ == "__main__":
