@@ -5,6 +5,8 @@ Format: gdb manual, appendix "gdb Remote Serial Protocol".  For tests of exact
 answers; to see what a person sees, use the real gdb (module gdb).
 """
 
+import re
+
 from .wait import Deadline, connect, receive
 
 
@@ -23,6 +25,9 @@ class RSP:
         self._buffer = b''
         try:
             self.features = self.ask('qSupported:xmlRegisters=i386')
+            size = re.search(r'PacketSize=([0-9a-f]+)', self.features)[1]
+            # Memory in one packet: two digits a byte, and what else is in it
+            self._most = (int(size, 16) - 64) // 2
         except BaseException:
             self.close()        # QEMU talks to one gdb at a time
             raise
@@ -85,11 +90,18 @@ class RSP:
 
     def read(self, addr, length):
         """@length bytes at @addr: virtual, or physical in physical mode."""
-        return bytes.fromhex(self._checked(f'm{addr:x},{length:x}'))
+        data = b''
+        while len(data) < length:
+            some = min(self._most, length - len(data))
+            data += bytes.fromhex(
+                self._checked(f'm{addr + len(data):x},{some:x}'))
+        return data
 
     def write(self, addr, data):
         """Write @data at @addr."""
-        self._checked(f'M{addr:x},{len(data):x}:{data.hex()}')
+        for done in range(0, len(data), self._most):
+            some = data[done:done + self._most]
+            self._checked(f'M{addr + done:x},{len(some):x}:{some.hex()}')
 
     def physical(self, on):
         """Make read() and write() take guest-physical addresses, or not."""
