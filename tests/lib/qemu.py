@@ -66,8 +66,7 @@ class Qemu:
         self._memory = None
         self.command = [
             self.program, '-nodefaults', '-no-user-config',
-            '-display', 'none', '-run-with', 'exit-with-parent=on',
-            '-machine', machine + ',memory-backend=ram0',
+            '-display', 'none', '-machine', machine + ',memory-backend=ram0',
             '-object',
             f'memory-backend-memfd,id=ram0,size={ram_mib}M,share=on',
             '-m', f'{ram_mib}M',
@@ -100,8 +99,10 @@ class Qemu:
         serial = listen(self.folder / 'serial')
         qmp = listen(self.folder / 'qmp')
         with open(self._log, 'wb') as log:
+            # It ends with the tests: 10.0 has no -run-with exit-with-parent
             self.process = subprocess.Popen(
-                self.command, stdin=subprocess.DEVNULL, stdout=log,
+                ['setpriv', '--pdeathsig', 'KILL', *self.command],
+                stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, start_new_session=True)
         alive = self._check_alive
         self.console = Console(accept(serial, 'the serial console', alive))
