@@ -21,7 +21,7 @@ from . import linux
 from .qemu import Qemu, binary
 from .qmp import QMP
 from .console import Console
-from .standin import (BUILD, build_lock, confidential_object, library,
+from .standin import (BUILD, CPU, build_lock, confidential_object, library,
                       page_table_bit)
 from .wait import accept, listen
 
@@ -76,8 +76,8 @@ def firmware(bit):
 
 def inner_arguments(image, bit, debug):
     """QEMU's arguments for the guest itself."""
-    return ['-accel', 'kvm', '-cpu', 'max,check=off', '-bios', str(image),
-            '-object', confidential_object('sev', debug, bit)]
+    return ['-accel', 'kvm', '-cpu', CPU, '-bios', str(image), '-object',
+            confidential_object('sev', debug, bit)]
 
 
 def environment(bit, **settings):

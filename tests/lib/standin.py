@@ -27,6 +27,9 @@ POLICY = {('sev', True): 0x0, ('sev', False): 0x1,
           ('sev-es', True): 0x4, ('sev-es', False): 0x5,
           ('snp', True): 0xb0000, ('snp', False): 0x30000}
 
+# QEMU 10.0 sets IA32_ARCH_CAPABILITIES on AMD hosts, too, where KVM refuses
+CPU = 'max,check=off,arch-capabilities=off'
+
 Call = namedtuple('Call', 'name details ret error')
 
 
@@ -126,7 +129,7 @@ class StandIn(Qemu):
                     ] if pflash else ['-bios', image]
         super().__init__(
             '-accel', 'kvm,device=/dev/null' if scripted else 'kvm',
-            '-cpu', ('host' if kind == 'tdx' else 'max') + ',check=off',
+            '-cpu', 'host,check=off' if kind == 'tdx' else CPU,
             '-smp', str(cpus), '-vga', 'none', *firmware,
             '-object', confidential or confidential_object(kind, debug, bit),
             *args, ram_mib=ram_mib, program=program,
