@@ -10,6 +10,7 @@ import unittest
 
 from lib import doors
 from lib.qemu import binary
+from lib.repository import BUILD
 from lib.standin import KINDS, StandIn, has_kvm
 from lib.wait import poll
 from payload.build import text_lines
@@ -257,7 +258,10 @@ class Log(unittest.TestCase):
         return guest
 
     def test_ioctls_come_in_the_order_of_a_launch(self):
+        sev = (BUILD / 'src' / 'target/i386/sev.c').read_text()
         for kind, order in ORDER.items():
+            if 'KVM_GET_DEVICE_ATTR' not in sev:    # as in QEMU 10.0
+                order = [n for n in order if n != 'KVM_GET_DEVICE_ATTR']
             with self.subTest(kind):
                 names = [c.name for c in self.guest(kind).calls()]
                 firsts = [names.index(name) for name in order]
