@@ -16,17 +16,23 @@ TOP = Path(__file__).resolve().parent.parent
 
 OBJECTS = {
     # object file: functions which the series takes out of it
-    "libsystem.a.p/system_physmem.c.o": {"cpu_memory_rw_debug"},
-    "libsystem.a.p/system_memory.c.o": set(),
-    "libsystem.a.p/accel_tcg_cputlb.c.o": set(),
-    "libsystem.a.p/system_dma-helpers.c.o": set(),
-    "libqemu-x86_64-softmmu.a.p/target_i386_tcg_system_excp_helper.c.o": set(),
+    "system_physmem.c.o": {"cpu_memory_rw_debug"},
+    "system_memory.c.o": set(),
+    "accel_tcg_cputlb.c.o": set(),
+    "system_dma-helpers.c.o": set(),
+    "target_i386_tcg_system_excp_helper.c.o": set(),
 }
 
 # Called with the line number of the source in %edx or %ecx
 ASSERTIONS = re.compile(r"__assert_fail|g_assertion_message|"
                         r"error_setg_internal|qemu_mutex|(call|jmp) \*")
 NEAR = 8        # instructions between a line number and such a call
+
+
+def built(folder, name):
+    """The object file of that name, in the library that this QEMU has it in."""
+    path, = (folder / "out").glob(f"lib*.a.p/{name}")
+    return path
 
 
 def disassemble(path):
@@ -76,8 +82,8 @@ class NormalGuestPaysNothing(unittest.TestCase):
                        stdout=subprocess.DEVNULL)
 
     def compare(self, name, removed):
-        base = disassemble(BUILD / "base" / "out" / name)
-        ours = disassemble(BUILD / "out" / name)
+        base = disassemble(built(BUILD / "base", name))
+        ours = disassemble(built(BUILD, name))
         self.assertGreater(len(base), 3)
         self.assertEqual(set(base) - set(ours), removed)
         self.assertEqual(set(ours) - set(base), set())
@@ -95,15 +101,18 @@ class NormalGuestPaysNothing(unittest.TestCase):
                          ["mov $LINE,%edx", *failing[1:]])
 
     def test_another_function_is_told_apart(self):
-        body = disassemble(BUILD / "out" / "libsystem.a.p/system_physmem.c.o")
+        body = disassemble(built(BUILD, "system_physmem.c.o"))
         self.assertNotEqual(body["address_space_read_full"],
                             body["address_space_write"])
 
 
 def add_test(name, removed):
     def test(self):
+        own = TOP / "hooks" / BUILD.name    # of another base than the main one
+        if name == "system_physmem.c.o" and own.is_dir():
+            self.skipTest("physmem.c has a record of shared pages there")
         self.compare(name, removed)
-    short = re.sub(r"\W+", "_", name.split("/")[1].removesuffix(".c.o"))
+    short = re.sub(r"\W+", "_", name.removesuffix(".c.o"))
     setattr(NormalGuestPaysNothing, f"test_{short}", test)
 
 
