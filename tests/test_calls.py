@@ -324,8 +324,6 @@ def kvm_classes():
                        (*bases, unittest.TestCase), {
                 '__module__': __name__, 'by_page': not unified,
                 'registers': kind == 'sev',
-                # QEMU takes code for 16-bit where it does not know better
-                'tick_bytes': '48' if kind != 'sev' else Calls.tick_bytes,
                 # SEV asks the page tables; three runs of pages are shared
                 'tables': TABLES, 'shared': 3,
                 'open_guest': (lambda kind=kind, scripted=scripted,

@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "disas/capstone.h"
 #include "qapi/error.h"
 #include "system/memory-debug.h"
 #include "system/memory-debug-object.h"
@@ -87,4 +88,14 @@ bool x86_protected_paging(CPUState *cpu, MemoryDebugPaging *paging,
     }
     *root = tables.root & ~memory_debug_page_bit().mask;
     return check_alignment(*paging, *root, errp);
+}
+
+void x86_protected_disas_set_info(CPUState *cpu, disassemble_info *info)
+{
+    MemoryDebugTables tables;
+    bool pae = memory_debug_object_tables(cpu->cpu_index, &tables, NULL) &&
+               tables.paging == MEMORY_DEBUG_PAGING_PAE;
+
+    info->mach = pae ? bfd_mach_i386_i386 : bfd_mach_x86_64;
+    info->cap_mode = pae ? CS_MODE_32 : CS_MODE_64;
 }

@@ -7,6 +7,7 @@
 #ifndef TARGET_I386_PROTECTED_PAGING_H
 #define TARGET_I386_PROTECTED_PAGING_H
 
+#include "disas/dis-asm.h"
 #include "exec/hwaddr.h"
 #include "hw/core/cpu.h"
 #include "qapi/qapi-types-memory-debug-object.h"
@@ -25,5 +26,13 @@
  */
 bool x86_protected_paging(CPUState *cpu, MemoryDebugPaging *paging,
                           hwaddr *root, Error **errp);
+
+/**
+ * x86_protected_disas_set_info: what code to expect where CS is not known
+ *
+ * 32-bit code if the memory-debug object says that the paging is PAE, otherwise
+ * 64-bit: such guests leave 16-bit code long before anybody can debug them.
+ */
+void x86_protected_disas_set_info(CPUState *cpu, disassemble_info *info);
 
 #endif
