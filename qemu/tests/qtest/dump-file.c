@@ -34,33 +34,41 @@ typedef struct QEMU_PACKED PageDesc {
     uint64_t page_flags;
 } PageDesc;
 
+/* One record of @f from *@p on, which is moved behind it; NULL at the end */
+static const char *next_record(const DumpFile *f, const char **p,
+                               int64_t *offset, int64_t *size)
+{
+    const char *end = f->data + f->len, *data = *p + 16;
+
+    g_assert_cmpint(end - *p, >=, 16);
+    *offset = ldq_be_p(*p);
+    *size = ldq_be_p(*p + 8);
+    if (*offset == FLAT_END) {
+        g_assert_true(data == end);
+        return NULL;
+    }
+    g_assert_cmpint(end - data, >=, *size);
+    *p = data + *size;
+    return data;
+}
+
 static void unflatten(DumpFile *f)
 {
-    g_autofree char *flat = f->data;
-    char *p = flat + FLAT_HEADER, *end = flat + f->len;
+    const char *p = f->data + FLAT_HEADER, *data;
+    int64_t offset, size, len = 0;
+    char *unflat;
 
-    f->data = NULL;
-    f->len = 0;
-    for (;;) {
-        int64_t offset, size;
-
-        g_assert_cmpint(end - p, >=, 16);
-        offset = ldq_be_p(p);
-        size = ldq_be_p(p + 8);
-        p += 16;
-        if (offset == FLAT_END) {
-            g_assert_true(p == end);
-            return;
-        }
-        g_assert_cmpint(end - p, >=, size);
-        if (offset + size > f->len) {
-            f->data = g_realloc(f->data, offset + size);
-            memset(f->data + f->len, 0, offset + size - f->len);
-            f->len = offset + size;
-        }
-        memcpy(f->data + offset, p, size);
-        p += size;
+    while (next_record(f, &p, &offset, &size)) {
+        len = MAX(len, offset + size);
     }
+    unflat = g_malloc0(len);
+    p = f->data + FLAT_HEADER;
+    while ((data = next_record(f, &p, &offset, &size))) {
+        memcpy(unflat + offset, data, size);
+    }
+    g_free(f->data);
+    f->data = unflat;
+    f->len = len;
 }
 
 DumpFile *dump_file_load(const char *name)

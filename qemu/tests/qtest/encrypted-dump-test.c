@@ -82,13 +82,13 @@ static void fill_page(uint64_t gpa, uint64_t *page)
 
 static void fill(QTestState *qts)
 {
-    g_autofree uint8_t *buf = g_malloc(1 * MiB);
+    uint8_t buf[64 * KiB];
 
-    for (uint64_t gpa = FILL_START; gpa < FILL_END; gpa += 1 * MiB) {
-        for (size_t i = 0; i < 1 * MiB; i += DUMP_PAGE) {
+    for (uint64_t gpa = FILL_START; gpa < FILL_END; gpa += sizeof(buf)) {
+        for (size_t i = 0; i < sizeof(buf); i += DUMP_PAGE) {
             fill_page(gpa + i, (uint64_t *)(buf + i));
         }
-        qtest_bufwrite(qts, gpa, buf, 1 * MiB);
+        qtest_bufwrite(qts, gpa, buf, sizeof(buf));
     }
 }
 
