@@ -375,6 +375,18 @@ static bool visit_table(Visit *v, int level, hwaddr gpa, vaddr va,
     return true;
 }
 
+bool x86_page_visit_needs_tables(vaddr va, MemTxResult result, Error *err,
+                                 void *opaque, Error **errp)
+{
+    /* Where there is no memory the CPU finds no pages either */
+    if (result == MEMTX_DECODE_ERROR) {
+        error_free(err);
+        return true;
+    }
+    error_propagate(errp, err);
+    return false;
+}
+
 bool x86_page_visit(const X86PageTables *tables,
                     const X86PageVisitor *visitor, void *opaque, Error **errp)
 {

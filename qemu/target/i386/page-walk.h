@@ -120,6 +120,15 @@ typedef struct X86PageVisitor {
 } X86PageVisitor;
 
 /**
+ * x86_page_visit_needs_tables: an X86PageVisitor.unreadable
+ *
+ * For those who need to know all pages: a table that cannot be read ends the
+ * visit, unless there is no memory where it should be.
+ */
+bool x86_page_visit_needs_tables(vaddr va, MemTxResult result, Error *err,
+                                 void *opaque, Error **errp);
+
+/**
  * x86_page_visit: visit all pages, in order of their virtual addresses
  *
  * Tables are read one at a time, as a whole, once for each entry that

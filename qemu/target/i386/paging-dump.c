@@ -66,18 +66,6 @@ static bool mapping_add_leaf(const X86PageLeaf *leaf, void *opaque,
     return true;
 }
 
-static bool mapping_unreadable(vaddr va, MemTxResult result, Error *err,
-                               void *opaque, Error **errp)
-{
-    /* Where there is no memory the CPU finds no pages either */
-    if (result == MEMTX_DECODE_ERROR) {
-        error_free(err);
-        return true;
-    }
-    error_propagate(errp, err);
-    return false;
-}
-
 /* Those that may be one stand together */
 static int compare_offsets(const void *a, const void *b)
 {
@@ -155,7 +143,7 @@ bool x86_page_tables_map(const X86PageTables *tables, MemoryMappingList *list,
         .max_tables = X86_PAGE_VISIT_TABLES,
         .go_on = mapping_go_on,
         .leaf = mapping_add_leaf,
-        .unreadable = mapping_unreadable,
+        .unreadable = x86_page_visit_needs_tables,
     };
     g_autoptr(GArray) runs = g_array_new(FALSE, FALSE, sizeof(PageRun));
     MappingVisit v = { tables, runs };

@@ -35,18 +35,6 @@ static bool shared_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
     return true;
 }
 
-static bool shared_unreadable(vaddr va, MemTxResult result, Error *err,
-                              void *opaque, Error **errp)
-{
-    /* Where there is no memory the CPU finds no pages either */
-    if (result == MEMTX_DECODE_ERROR) {
-        error_free(err);
-        return true;
-    }
-    error_propagate(errp, err);
-    return false;
-}
-
 bool x86_find_shared_pages(EncryptedGuest *eg, EncryptedGuestFoundFunc *found,
                            void *opaque, Error **errp)
 {
@@ -55,7 +43,7 @@ bool x86_find_shared_pages(EncryptedGuest *eg, EncryptedGuestFoundFunc *found,
         .once = true,
         .go_on = shared_go_on,
         .leaf = shared_leaf,
-        .unreadable = shared_unreadable,
+        .unreadable = x86_page_visit_needs_tables,
     };
     SharedVisit v = { found, opaque };
     CPUState *cs;
