@@ -631,12 +631,17 @@ class SevOnKvm(Sev, unittest.TestCase):
 
 
 class SnpScripted(Snp, unittest.TestCase):
-    seconds = SECONDS * 0.15
+    seconds = SECONDS * 0.1
 
 
 class SnpOnKvm(Snp, unittest.TestCase):
     scripted = False
-    seconds = SECONDS * 0.15
+    seconds = SECONDS * 0.1
+
+
+class TdxScripted(Snp, unittest.TestCase):
+    kind = 'tdx'
+    seconds = SECONDS * 0.1
 
 
 if __name__ == '__main__':

@@ -56,12 +56,13 @@ static void dump_memory_shutdown(Notifier *n, void *data)
         return;
     }
     dump_reader_cancel(dump_memory->reader);
-    /* The thread needs the BQL; or it hangs in write() for ever */
-    bql_unlock();
+    /* The thread may need the BQL; or it hangs in write() for ever */
     for (int i = 0; i < QUIT_WAIT_MS && qemu_system_dump_in_progress(); i++) {
+        bql_unlock();
         g_usleep(1000);
+        bql_lock();
+        aio_poll(qemu_get_aio_context(), false);    /* dump_complete() */
     }
-    bql_lock();
 }
 
 static void watch_shutdown(void)
