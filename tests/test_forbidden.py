@@ -25,6 +25,7 @@ from lib.repository import BUILD
 from lib.rsp import RSP
 from lib.wait import Timeout, poll
 
+WHOLE_STACKS = True     # runs what leaks in stock QEMU
 RULES = Path(__file__).with_name('forbidden-commands')
 # A page with a log as OVMF leaves it (QEMU: hw/uefi/ovmf-log.c)
 LOG = 0x3f0000
