@@ -16,7 +16,7 @@ from payload.build import text_lines
 from . import dump, qtest
 from .doors import bsd_sum
 from .kvm_case import debuggable
-from .qemu import Qemu
+from .qemu import Qemu, binary, has_object
 from .qmp import QMPError
 from .rsp import RSP
 from .standin import StandIn, payload
@@ -417,7 +417,7 @@ def failing_guests():
         'unified, by HVA': lambda: FaultyStandIn(
             'sev', *UNIFIED_IOCTLS, **debuggable('sev', unified=True)),
         'unified, by GPA': lambda: FaultyStandIn(
-            'tdx', *UNIFIED_IOCTLS, **debuggable('tdx')),
+            'snp', *UNIFIED_IOCTLS, **debuggable('snp')),
         'simulated, mode=cipher': lambda: FaultySimulated('mode=cipher'),
         'simulated, mode=hidden': lambda: FaultySimulated('mode=hidden'),
     }
@@ -429,9 +429,14 @@ def _stand_in(kind, **settings):
         strict=1, **settings)
 
 
+def has_tdx():
+    """Can there be guests whose title begins with TDX?"""
+    return has_object(binary(), 'tdx-guest')
+
+
 def refusing_guests():
     """{what forbids debugging, or a part of it: makes such a guest}"""
-    return {
+    guests = {
         'SEV, policy=0x1': _stand_in('sev', debug=False),
         'SEV-SNP, policy=0x30000': _stand_in('snp', debug=False, unified=1),
         'TDX, debug=off': _stand_in('tdx', tdx_debug=1, unified=1),
@@ -448,3 +453,5 @@ def refusing_guests():
         'simulated, protect-registers=on': lambda: FaultySimulated(
             'protect-registers=on'),
     }
+    return {title: make for title, make in guests.items()
+            if has_tdx() or not title.startswith('TDX')}
