@@ -23,9 +23,17 @@ OBJECTS = {
     "target_i386_tcg_system_excp_helper.c.o": set(),
 }
 
-# Called with the line number of the source in %edx or %ecx
+# What frees a RAMBlock differs in when it frees the record of shared pages. On
+# QEMU 10.0, where the series adds that record, what makes one differs, too.
+FREES = {"reclaim_ramblock", "qemu_ram_free"}
+MAKES = {"ram_block_add", "qemu_ram_resize", "qemu_ram_alloc_internal",
+         "qemu_ram_alloc_from_fd", "qemu_ram_alloc_from_file"}
+NEW_ON_10_0 = {"memory_debug_written", "ram_block_attributes_state_change"}
+
+# Called with the line number of the source in %edx, %ecx or %r8d
 ASSERTIONS = re.compile(r"__assert_fail|g_assertion_message|"
                         r"error_setg_internal|qemu_mutex|(call|jmp) \*")
+LOCK = re.compile("bql_lock_impl")      # with the line in %esi
 NEAR = 8        # instructions between a line number and such a call
 
 
@@ -56,6 +64,7 @@ def normalise(insn):
     """Drop what depends on where a function or a constant lies."""
     insn = re.sub(r"\s+", " ", insn.strip())
     insn = re.sub(r"\b[0-9a-f]+ <([^>]+)>", r"<\1>", insn)
+    insn = re.sub(r"-?0x[0-9a-f]+(\(%rip\),\S+ # <)", r"\1", insn)
     insn = re.sub(r"\b[0-9a-f]+: (R_X86_64_\w+)", r"\1", insn)
     insn = re.sub(r"\.LC\d+|(\.(?:rodata|bss|data|text)[\w.]*)(?:[+-]\w+)?",
                   r"\1", insn)
@@ -66,8 +75,9 @@ def mask_lines(body):
     """Blank the constants that are line numbers of the source."""
     out = []
     for i, insn in enumerate(body):
-        line = re.match(r"mov \$0x[0-9a-f]+,(%e[cd]x|%r8d)$", insn)
-        if line and any(ASSERTIONS.search(later)
+        line = re.match(r"mov \$0x[0-9a-f]+,(%e[cd]x|%r8d|%esi)$", insn)
+        called = LOCK if line and line.group(1) == "%esi" else ASSERTIONS
+        if line and any(called.search(later)
                         for later in body[i + 1:i + 1 + NEAR]):
             insn = f"mov $LINE,{line.group(1)}"
         out.append(insn)
@@ -82,12 +92,18 @@ class NormalGuestPaysNothing(unittest.TestCase):
                        stdout=subprocess.DEVNULL)
 
     def compare(self, name, removed):
+        new, other = set(), set()
+        if name == "system_physmem.c.o":
+            other = FREES
+            if (TOP / "hooks" / BUILD.name).is_dir():
+                new, other = NEW_ON_10_0, FREES | MAKES
         base = disassemble(built(BUILD / "base", name))
         ours = disassemble(built(BUILD, name))
         self.assertGreater(len(base), 3)
         self.assertEqual(set(base) - set(ours), removed)
-        self.assertEqual(set(ours) - set(base), set())
-        differ = [f for f in base if f in ours and base[f] != ours[f]]
+        self.assertEqual(set(ours) - set(base), new)
+        differ = [f for f in base if f in ours and f not in other and
+                  base[f] != ours[f]]
         detail = [f"{f}: {a!r} became {b!r}" for f in differ
                   for a, b in zip(base[f], ours[f]) if a != b][:5]
         self.assertEqual(differ, [], "\n".join(detail))
@@ -108,9 +124,6 @@ class NormalGuestPaysNothing(unittest.TestCase):
 
 def add_test(name, removed):
     def test(self):
-        own = TOP / "hooks" / BUILD.name    # of another base than the main one
-        if name == "system_physmem.c.o" and own.is_dir():
-            self.skipTest("physmem.c has a record of shared pages there")
         self.compare(name, removed)
     short = re.sub(r"\W+", "_", name.removesuffix(".c.o"))
     setattr(NormalGuestPaysNothing, f"test_{short}", test)
