@@ -203,17 +203,17 @@ class Injected(unittest.TestCase):
 
     def test_error_in_the_middle_names_its_page(self):
         for kind, call in (('sev', 'KVM_SEV_DBG_DECRYPT'),
-                           ('tdx', 'KVM_MEMORY_ENCRYPT_READ_MEMORY')):
+                           ('snp', 'KVM_MEMORY_ENCRYPT_READ_MEMORY')):
             with self.subTest(kind):
                 guest = self.guest(
                     kind, f'{call},addr=242000-242fff,errno=EIO,fw=17,count=0'
-                    + (',partial=8192' if kind == 'tdx' else ''))
+                    + (',partial=8192' if kind == 'snp' else ''))
                 with self.assertRaisesRegex(doors.Refused, '0x242000'):
                     doors.pmemsave(guest, 0x240000, 0x4000)
 
     def test_interrupted_read_goes_on(self):
         guest = self.guest(
-            'tdx', 'KVM_MEMORY_ENCRYPT_READ_MEMORY,errno=EINTR,partial=512,'
+            'snp', 'KVM_MEMORY_ENCRYPT_READ_MEMORY,errno=EINTR,partial=512,'
             'count=5')
         start = guest.payload.map['TEXT_PRIVATE']
         data = doors.pmemsave(guest, start, 0x4000)
