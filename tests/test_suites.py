@@ -147,7 +147,7 @@ project('qemu')
 sh = find_program('sh')
 test('test-tap', sh, args: files('tap.sh'), suite: ['unit'], protocol: 'tap')
 test('qtest-x86_64/plain', sh, args: files('plain.sh'),
-     suite: ['qtest', 'qtest-x86_64'], protocol: 'exitcode')
+     suite: ['qtest', 'qtest-x86_64'], protocol: 'exitcode', timeout: 5)
 """
 TAP = "printf '1..3\\nok 1 /a\\nok 2 /b\\nok 3 /c # SKIP no reason\\n'\n"
 SECOND_TRY = """
@@ -212,9 +212,10 @@ class QemuTest(unittest.TestCase):
         self.assertEqual(status, 0, output)
         self.assertIn("WORSE on the series: nothing", output)
         one, none = f"{1:9}", f"{0:9}"
-        self.assertIn("unit programs   " + (one + none + none) * 2, output)
-        self.assertIn("unit cases      " + f"{2:9}{none}{one}" * 2, output)
-        self.assertIn("qtest programs  " + (one + none + none) * 2, output)
+        self.assertIn("unit programs   " + (one + none * 3) * 2, output)
+        self.assertIn("unit cases      " + f"{2:9}{none}{none}{one}" * 2,
+                      output)
+        self.assertIn("qtest programs  " + (one + none * 3) * 2, output)
 
     def test_case_that_fails_with_the_series_only_is_a_failure(self):
         status, output = self.compare(tap=TAP.replace("ok 2", "not ok 2"))
@@ -241,6 +242,13 @@ class QemuTest(unittest.TestCase):
         self.assertEqual(status, 0, output)
         self.assertIn("on the series at the second try only: 1\n"
                       "  qtest-x86_64/plain\n", output)
+
+    def test_program_that_does_not_end_is_tried_only_once(self):
+        status, output = self.compare(plain="exec sleep 60")
+        self.assertEqual(status, 1)
+        self.assertIn("qtest-x86_64/plain: passed on the base, no end on",
+                      output)
+        self.assertNotIn("once more", output)
 
     def test_what_fails_on_the_base_is_named_and_no_failure(self):
         (self.build / "base/src/plain.sh").write_text("exit 1")
