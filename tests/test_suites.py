@@ -220,8 +220,8 @@ class QemuTest(unittest.TestCase):
     def test_case_that_fails_with_the_series_only_is_a_failure(self):
         status, output = self.compare(tap=TAP.replace("ok 2", "not ok 2"))
         self.assertEqual(status, 1)
-        self.assertIn("test-tap /b: passed on the base, failed on the series",
-                      output)
+        self.assertIn("\n  test-tap /b: passed on the base, failed on the "
+                      "series\n", output)
         self.assertNotIn("test-tap /a:", output)
 
     def test_case_that_is_gone_or_skipped_with_the_series_is_a_failure(self):
@@ -242,6 +242,14 @@ class QemuTest(unittest.TestCase):
         self.assertEqual(status, 0, output)
         self.assertIn("on the series at the second try only: 1\n"
                       "  qtest-x86_64/plain\n", output)
+
+    def test_case_that_passes_at_the_second_try_is_no_failure(self):
+        status, output = self.compare(
+            tap=TAP.replace("ok 2", '$([ -e "$0.tried" ] || echo "not ")ok 2')
+            .replace("'", '"') + 'touch "$0.tried"\n')
+        self.assertEqual(status, 0, output)
+        self.assertIn("on the series at the second try only: 1\n"
+                      "  test-tap\n", output)
 
     def test_program_that_does_not_end_is_tried_only_once(self):
         status, output = self.compare(plain="exec sleep 60")
