@@ -25,12 +25,6 @@ class Debug(KvmCase):
         super().setUp()
         self.symbols = self.guest.payload.symbols
 
-    def connect(self):
-        """A gdb that ends with the VM running."""
-        rsp = RSP(self.guest.gdb_socket)
-        self.addCleanup(rsp.close)
-        return rsp
-
     def pc(self, rsp):
         """Where the first vCPU is."""
         rsp.ask('g')    # QEMU fetches the registers for this packet alone
@@ -43,11 +37,7 @@ class Debug(KvmCase):
     def test_every_door_translates_and_decrypts(self):
         start, end = self.map['TEXT_PRIVATE'], self.map['TEXT_SHARED']
         text = text_lines(b'PRV', start, end)
-        for door in doors.VIRTUAL:
-            with self.subTest(door.__doc__):
-                self.assertEqual(door(self.guest,
-                                      self.guest.payload.virt(start),
-                                      len(text)), text)
+        self.expect_at_virtual_address(start, text)
         self.assertNotIn(b'PRV', self.guest.host_memory(start, len(text)))
 
     def test_page_tables_tell_shared_from_private(self):
@@ -55,11 +45,7 @@ class Debug(KvmCase):
         shared, tail = self.map['TEXT_SHARED'], self.map['TEXT_TAIL']
         text = (text_lines(b'PRV', start, shared) +
                 text_lines(b'SHR', shared, tail) + text_lines(b'PRV', tail, end))
-        for door in doors.VIRTUAL:
-            with self.subTest(door.__doc__):
-                self.assertEqual(door(self.guest,
-                                      self.guest.payload.virt(start),
-                                      len(text)), text)
+        self.expect_at_virtual_address(start, text)
 
     def test_write_to_a_shared_page_is_not_encrypted(self):
         shared = self.map['TEXT_SHARED']

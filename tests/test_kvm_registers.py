@@ -32,12 +32,6 @@ class Readable(KvmCase):
         super().setUp()
         self.symbols = self.guest.payload.symbols
 
-    def connect(self):
-        """A gdb that ends with the VM running."""
-        rsp = RSP(self.guest.gdb_socket)
-        self.addCleanup(rsp.close)
-        return rsp
-
     def number(self, rsp, register):
         """Value of a register."""
         return int.from_bytes(rsp.register(register), 'little')
@@ -60,11 +54,7 @@ class Readable(KvmCase):
     def test_virtual_addresses_are_translated(self):
         start, end = self.map['TEXT_PRIVATE'], self.map['TEXT_SHARED']
         text = text_lines(b'PRV', start, end)
-        for door in doors.VIRTUAL:
-            with self.subTest(door.__doc__):
-                self.assertEqual(door(self.guest,
-                                      self.guest.payload.virt(start),
-                                      len(text)), text)
+        self.expect_at_virtual_address(start, text)
         self.assertNotIn(b'PRV', self.guest.host_memory(start, len(text)))
 
     def test_gdb_is_told_the_tds_registers_and_no_others(self):

@@ -64,6 +64,19 @@ class KvmCase(unittest.TestCase):
         self.guest.cont()
         self.guest.stop()
 
+    def connect(self):
+        """A gdb that ends with the VM running."""
+        rsp = doors.RSP(self.guest.gdb_socket)
+        self.addCleanup(rsp.close)
+        return rsp
+
+    def expect_at_virtual_address(self, gpa, text):
+        """What each door shows where the guest has mapped @gpa."""
+        for door in doors.VIRTUAL:
+            with self.subTest(door.__doc__):
+                self.assertEqual(door(self.guest, self.guest.payload.virt(gpa),
+                                      len(text)), text)
+
     def physical_write(self, addr, data):
         """Write with gdb's physical memory mode; RSPError if refused."""
         self.guest.stop()
