@@ -35,15 +35,26 @@ where-base: ## print the path of the unpatched one
 	@[ -x $(out)/base/out/qemu-system-x86_64 ] || $(MAKE) -s qemu-base SANITIZE= >&2
 	@echo $(CURDIR)/$(out)/base/out/qemu-system-x86_64
 
-refresh: base ## bring edits in build/BASE/src back to hooks/ and qemu/
+# What tests compare with has no sanitizers
+unpatched: base
+	@$(MAKE) --no-print-directory qemu-base SANITIZE=
+
+refresh: base ## bring commits in build/BASE/src back to hooks/ and qemu/
 	@scripts/series refresh
 
-series: base ## write the series as mails for `git am` to build/series
-	@scripts/series export build/series
+series: base ## write the series as mails to build/series; SIGNOFF="Name <mail>"
+	@scripts/series export build/series $(if $(SIGNOFF),"$(SIGNOFF)")
 
-check: qemu ## run all tests; T=WORD runs those whose name has that word
+check: qemu unpatched ## run all tests; T=WORD runs those whose name has that word
 	@scripts/deps test
 	@tests/run $(T)
+
+soak: qemu unpatched ## compare guests at random; SECONDS=60, SEED=N, COLLECT=1
+	@scripts/deps test
+	@QEMU=$(CURDIR)/$(out)/out/qemu-system-x86_64 PYTHONPATH=tests \
+		QEMU_BASE=$(CURDIR)/$(out)/base/out/qemu-system-x86_64 \
+		python3 -B -m differential --seconds $(SECONDS) \
+		$(if $(SEED),--seed $(SEED)) $(if $(COLLECT),--collect)
 
 check-series: build-deps base ## check the series' form; build and test each commit
 	@scripts/deps test
@@ -53,8 +64,34 @@ check-builds: assemble ## compile it for other targets and without KVM or TCG
 	@scripts/deps builds
 	@scripts/check-builds
 
+check-distro: ## run demo and check in a bare Debian; SUITE=trixie
+	@scripts/deps distro
+	@scripts/check-distro "$(SUITE)"
+
 check-qemu: qemu qemu-base ## compare QEMU's own tests on both, the unpatched first
 	@scripts/check-qemu
+
+check-kernel: ## run the tests of linux/ on a kernel with the KVM series, emulated
+	@scripts/deps kernel
+	@tests/kernel/run $(T)
+
+linux: ## get Debian's kernel source and put the KVM series on top
+	@scripts/deps kernel
+	@scripts/linux-source
+	@scripts/linux-series assemble
+
+linux-refresh: ## bring commits in build/linux/src back to linux/
+	@scripts/linux-series refresh
+
+linux-series: linux ## write the KVM series as mails for `git am` to build/linux/series
+	@scripts/linux-series export build/linux/series
+
+check-linux-series: linux ## check its form; compile each commit, with SNP and TDX
+	@scripts/linux-build commits
+
+kvm-modules: linux ## build the patched KVM modules for KERNEL=$$(uname -r)
+	@scripts/deps modules
+	@scripts/linux-build modules
 
 bench: qemu qemu-base ## compare speed with the unpatched QEMU; T=WORD chooses
 	@scripts/deps test
@@ -82,6 +119,8 @@ distclean: clean ## remove the downloads of this project, too
 build-deps:
 	@scripts/deps build
 
-.PHONY: help deps base assemble qemu qemu-base where where-base refresh \
-	series check check-series check-builds check-qemu bench fuzz demo \
+.PHONY: help deps base assemble qemu qemu-base unpatched where where-base \
+	refresh series check soak check-series check-builds check-distro \
+	check-qemu bench fuzz demo check-kernel linux linux-refresh \
+	linux-series check-linux-series kvm-modules \
 	install clean distclean build-deps

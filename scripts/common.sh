@@ -9,6 +9,10 @@ src=$build/src                  # git: tag `base`, branch `series` on top
 base_file=$top/base/$BASE
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/qemu-memory-debug
 
+# Where Debian, Ubuntu and Fedora have the firmware that QEMU loads
+firmware=/usr/share/seabios:/usr/share/seavgabios:/usr/lib/ipxe/qemu
+firmware=$firmware:/usr/share/ipxe/qemu:/usr/share/qemu
+
 say() { printf '==> %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
