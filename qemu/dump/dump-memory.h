@@ -1,5 +1,5 @@
 /*
- * Dumps of encrypted guests
+ * Reading the memory of a confidential guest for a dump
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,184 +7,88 @@
 #ifndef DUMP_MEMORY_H
 #define DUMP_MEMORY_H
 
-#include "system/dump.h"
+#include "qapi/qapi-types-dump.h"
+#include "system/memory_mapping.h"
 
 /*
- * What dump.c does differently for a guest whose memory the host cannot
- * read.  DumpState::memory is NULL for every other guest, and then dump.c
- * reads through host pointers as ever.
+ * Reads RAM through the debug layer (system/memory-debug.h), in windows of up
+ * to 1 MiB, by threads that work ahead of the one that writes the dump.
+ * Where a read fails, it is halved until the pages are found that are
+ * missing: either they are absent, because the guest has no such page yet, or
+ * they cannot be read.  Knows nothing of dump formats.
  *
- * Every byte of RAM comes through the debug access layer (dump-reader.h), and
- * is read once.  A page that cannot be read is left out: in the
- * kdump-compressed formats it has no page descriptor and is set in the first
- * bitmap only, which means "excluded"; in ELF no segment covers it.  It is
- * never written as something else, and the command's result names it.
- *
- * The functions with a DumpState are called by the thread that writes the
- * dump, with or without the BQL, unless it says otherwise.
+ * All functions are for the thread that writes the dump, with or without the
+ * BQL, unless it says otherwise.
  */
 typedef struct DumpMemory DumpMemory;
 
 /**
- * dump_memory_new: to be kept in DumpState::memory, NULL for a normal guest
+ * dump_memory_new: prepare to read
  *
- * @incomplete: write the dump even when most pages cannot be read
- *
- * Called with the BQL held, as is dump_memory_free().
+ * @readers: number of threads; one where the guest's backend serialises them
+ * @allow_incomplete: leave out pages that cannot be read, instead of failing
  */
-DumpMemory *dump_memory_new(bool incomplete);
+DumpMemory *dump_memory_new(unsigned int readers, bool allow_incomplete);
 
-/* @m may be NULL */
+/**
+ * dump_memory_stop: end the threads, wipe and free the windows
+ *
+ * What was counted stays until dump_memory_free().
+ */
+void dump_memory_stop(DumpMemory *m);
 void dump_memory_free(DumpMemory *m);
 
 /**
- * dump_memory_append_blocks: what the dump is of
+ * dump_memory_read: get memory of a block
  *
- * guest_phys_blocks_append(), with the private RAM of an encrypted guest.
- * Called with the BQL held.
+ * @block: member of a list that stays the same until dump_memory_stop() or
+ *     dump_memory_remove_missing()
+ * @gpa: guest-physical address in @block
+ * @len: in bytes; cut to what is available at once, or missing, from @gpa on
+ *
+ * It is fastest in order: after the end of a window, its successor, then the
+ * next block.
+ *
+ * Returns the bytes, valid until the next call.  Returns NULL if they are
+ * missing, or, with @errp set, if the dump has to fail.
  */
-void dump_memory_append_blocks(DumpState *s);
-
-/* Preparing; called with the BQL held */
+const void *dump_memory_read(DumpMemory *m, const GuestPhysBlock *block,
+                             hwaddr gpa, hwaddr *len, Error **errp);
 
 /**
- * dump_memory_read_note: read the guest's VMCOREINFO note
+ * dump_memory_add_missing: what is missing makes more useless
  *
- * @addr: guest-physical address, as the guest gave it
- *
- * If it cannot be read, @buf is all zeros, and no valid note.
+ * @start, @end: guest-physical range around what the last read did not find
  */
-void dump_memory_read_note(DumpState *s, hwaddr addr, void *buf,
-                           size_t size);
+void dump_memory_add_missing(DumpMemory *m, hwaddr start, hwaddr end);
+
+/* Was the byte at guest-physical address @gpa missing when it was read? */
+bool dump_memory_is_missing(DumpMemory *m, hwaddr gpa);
 
 /**
- * dump_memory_check: find out what the user has to be told, and remember it
+ * dump_memory_remove_missing: leave only blocks that can be read
  *
- * Called when DumpState::guest_note and guest_phys_blocks are what they
- * will be.
+ * Nothing counts as missing afterwards.  Returns false with @errp set, and
+ * @blocks unchanged, when they would become more than @max.
  */
-void dump_memory_check(DumpState *s);
-
-/* The registers QEMU holds are not the guest's: write no notes of them */
-bool dump_memory_hides_registers(DumpState *s);
+bool dump_memory_remove_missing(DumpMemory *m, GuestPhysBlockList *blocks,
+                                unsigned int max, Error **errp);
 
 /**
- * dump_memory_machine_name: what Linux calls the machine
+ * dump_memory_expects_missing: take samples
  *
- * For the headers of a dump in which no register note tells it; else NULL.
+ * Returns whether pages of @blocks are known, or likely, to be missing.
  */
-const char *dump_memory_machine_name(DumpState *s);
+bool dump_memory_expects_missing(DumpMemory *m,
+                                 const GuestPhysBlockList *blocks);
 
-/**
- * dump_memory_begin: note where the output starts and how large it will be
- *
- * True for a normal guest.
- * An ELF file's headers come first and number its segments.  If they cannot
- * be corrected later, because the output is a pipe, all pages are probed now.
- */
-bool dump_memory_begin(DumpState *s, Error **errp);
+/* Forget what was missing; all will be read again */
+void dump_memory_restart(DumpMemory *m);
 
-/* kdump-compressed formats */
+/* Let every further read fail.  Any thread; does not wait. */
+void dump_memory_cancel(DumpMemory *m);
 
-/**
- * dump_memory_page: the bytes of a page, or of a part of it
- *
- * @gpa, @len: guest-physical range in @block, inside of one page
- *
- * Returns them, valid until the next call.  If they cannot be read it returns
- * other bytes, and dump_memory_mark_page() says so.
- */
-uint8_t *dump_memory_page(DumpState *s, const GuestPhysBlock *block,
-                          hwaddr gpa, size_t len);
-
-/* dump.c's write_buffer() */
-typedef int DumpWriteFunc(DumpState *s, off_t offset, const void *buf,
-                          size_t size);
-
-/**
- * dump_memory_mark_page: set the bits of a page that has been read
- *
- * Both bitmaps are written as the pages come, in increasing order of @pfn.
- *
- * Returns 1 when the page is to be written, 0 when it could not be read,
- * and -1 with @errp set when the dump has to end.
- */
-int dump_memory_mark_page(DumpState *s, uint64_t pfn, DumpWriteFunc *write,
-                          Error **errp);
-
-/* Write what is left of the bitmaps */
-bool dump_memory_finish_bitmap(DumpState *s, DumpWriteFunc *write,
-                               Error **errp);
-
-/* ELF */
-
-/**
- * dump_memory_write_block: write RAM to the ELF file
- *
- * @start: offset in @block, in bytes
- * @size: in bytes
- */
-void dump_memory_write_block(DumpState *s, const GuestPhysBlock *block,
-                             hwaddr start, hwaddr size, Error **errp);
-
-/**
- * dump_memory_rewind: can the ELF file be written after all?
- *
- * Called when writing it has failed.  If the reason was the first unreadable
- * page, the others are probed, the mappings split, the file emptied, and @errp
- * cleared: headers and memory can be written again.
- */
-bool dump_memory_rewind(DumpState *s, Error **errp);
-
-/* How much of the RAM below @gpa the file does not have, in bytes */
-hwaddr dump_memory_missing_below(DumpState *s, hwaddr gpa);
-
-/* Windows crash dumps, which know no missing pages */
-
-/**
- * dump_memory_note_error: there is no Windows header in the guest's note
- *
- * @what: what is wrong, if not that the note cannot be read, which is told
- */
-void dump_memory_note_error(DumpState *s, const char *what, Error **errp);
-
-/**
- * dump_memory_write_run: write a run of guest-physical memory
- *
- * @addr, @size: as the guest gave them
- *
- * Fails if any of it is no RAM or cannot be read.
- */
-void dump_memory_write_run(DumpState *s, hwaddr addr, hwaddr size,
-                           Error **errp);
-
-/*
- * The BQL, in a detached dump of an encrypted guest; nothing otherwise.  It is
- * needed where virtual addresses are translated.
- */
-void dump_memory_lock(DumpState *s);
-void dump_memory_unlock(DumpState *s);
-
-/* The end */
-
-/**
- * dump_memory_finish: is the dump a good one?
- *
- * @errp: why it failed, if it has.  Set if too much is missing.
- *
- * A file of a failed dump is emptied, so that nobody takes it for a whole one.
- * No more RAM is read.
- */
-void dump_memory_finish(DumpState *s, Error **errp);
-
-/* Add what is known by now to @result; any thread */
+/* Add to @result what is missing.  Any thread; does not wait for a read. */
 void dump_memory_query(DumpMemory *m, DumpQueryResult *result);
-
-/* dump.c's part of the command */
-void dump_guest_memory(bool paging, const char *protocol, bool has_detach,
-                       bool detach, bool has_begin, int64_t begin,
-                       bool has_length, int64_t length, bool has_format,
-                       DumpGuestMemoryFormat format, bool incomplete,
-                       Error **errp);
 
 #endif

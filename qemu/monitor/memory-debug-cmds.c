@@ -1,6 +1,6 @@
 /*
- * query-memory-debug, memory-debug-read, memory-debug-write,
- * query-vmcoreinfo, and HMP's forms of them
+ * query-memory-debug, memory-debug-read, memory-debug-write, query-vmcoreinfo,
+ * and their HMP counterparts
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,10 +9,10 @@
 #include "qemu/base64.h"
 #include "qemu/ctype.h"
 #include "qemu/cutils.h"
-#include "qemu/log.h"
 #include "qemu/units.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
+#include "hw/misc/vmcoreinfo.h"
 #include "monitor/hmp.h"
 #include "monitor/monitor.h"
 #include "qapi/error.h"
@@ -22,7 +22,6 @@
 #include "system/memory.h"
 #include "system/memory-debug.h"
 #include "system/memory-debug-object.h"
-#include "system/vmcoreinfo-guest.h"
 
 /* A command's answer is kept in memory several times over */
 #define MAX_SIZE    (1 * MiB)
@@ -32,16 +31,15 @@
  * query-memory-debug
  */
 
-static MemoryDebugRegisters registers(void)
+static MemoryDebugGuestInfo *guest_info(void)
 {
-    switch (memory_debug_registers()) {
-    case ENCRYPTED_GUEST_REGISTERS_READABLE:
-        return MEMORY_DEBUG_REGISTERS_READABLE;
-    case ENCRYPTED_GUEST_REGISTERS_PARTIAL:
-        return MEMORY_DEBUG_REGISTERS_PARTIAL;
-    default:
-        return MEMORY_DEBUG_REGISTERS_PROTECTED;
+    MemoryDebugGuestInfo *info = g_new0(MemoryDebugGuestInfo, 1);
+    ConfidentialGuestSupport *cgs = memory_debug_guest();
+
+    if (cgs) {
+        CONFIDENTIAL_GUEST_SUPPORT_GET_CLASS(cgs)->debug_describe(cgs, info);
     }
+    return info;
 }
 
 static MemoryDebugPageTables page_tables(void)
@@ -60,7 +58,7 @@ static MemoryDebugPageTables page_tables(void)
 
 static MemoryDebugPageBit *page_bit(void)
 {
-    EncryptedPageBit bit = memory_debug_page_bit();
+    ConfidentialGuestPageBit bit = memory_debug_page_bit();
     MemoryDebugPageBit *info;
 
     if (!bit.mask) {
@@ -77,37 +75,26 @@ static MemoryDebugCounts *counts(void)
 {
     MemoryDebugStats stats = memory_debug_stats();
     MemoryDebugCounts *info = g_new0(MemoryDebugCounts, 1);
-    MemoryDebugFailureCounts *failures = g_new0(MemoryDebugFailureCounts, 1);
 
-    *failures = (MemoryDebugFailureCounts) {
-        .limit = stats.failures[MEMORY_DEBUG_FAILURE_LIMIT],
-        .policy = stats.failures[MEMORY_DEBUG_FAILURE_POLICY],
-        .conflict = stats.failures[MEMORY_DEBUG_FAILURE_CONFLICT],
-        .unmapped = stats.failures[MEMORY_DEBUG_FAILURE_UNMAPPED],
-        .device = stats.failures[MEMORY_DEBUG_FAILURE_DEVICE],
-        .backend = stats.failures[MEMORY_DEBUG_FAILURE_BACKEND],
-        .q_virtual = stats.failures[MEMORY_DEBUG_FAILURE_VIRTUAL],
-    };
     *info = (MemoryDebugCounts) {
         .reads = stats.reads,
         .writes = stats.writes,
         .bytes_read = stats.bytes_read,
         .bytes_written = stats.bytes_written,
         .cache_hits = stats.cache_hits,
-        .failures = failures,
     };
     return info;
 }
 
-static MemoryDebugLastFailureInfo *last_failure(void)
+static MemoryDebugFailure *last_failure(void)
 {
     MemoryDebugLastFailure last = memory_debug_last_failure();
-    MemoryDebugLastFailureInfo *info;
+    MemoryDebugFailure *info;
 
     if (!last.reason) {
         return NULL;
     }
-    info = g_new0(MemoryDebugLastFailureInfo, 1);
+    info = g_new0(MemoryDebugFailure, 1);
     info->address = last.addr;
     info->space = last.is_virtual ? MEMORY_DEBUG_SPACE_VIRTUAL :
                                     MEMORY_DEBUG_SPACE_PHYSICAL;
@@ -116,32 +103,17 @@ static MemoryDebugLastFailureInfo *last_failure(void)
     return info;
 }
 
-static void describe_guest(MemoryDebugInfo *info)
-{
-    EncryptedGuest *eg = memory_debug_guest();
-    EncryptedGuestClass *egc;
-    const char *backend, *why = NULL;
-
-    if (!eg) {
-        info->guest = g_strdup(current_machine->cgs ? "unsupported" :
-                                                      "normal");
-        return;
-    }
-    egc = ENCRYPTED_GUEST_GET_CLASS(eg);
-    backend = egc->backend(eg, &why);
-    info->guest = g_strdup(egc->kind(eg));
-    info->has_launched = true;
-    info->launched = egc->launched(eg);
-    info->backend = g_strdup(backend);
-    info->backend_reason = g_strdup(why);
-}
-
 static void describe_access(MemoryDebugInfo *info)
 {
     Error *err = NULL;
 
-    info->readable = memory_debug_allowed(&err);
-    info->writable = info->readable && memory_debug_within_limit(true, &err);
+    if (!memory_debug_check(false, &err)) {
+        info->access = MEMORY_DEBUG_ACCESS_NONE;
+    } else if (!memory_debug_check(true, &err)) {
+        info->access = MEMORY_DEBUG_ACCESS_READ_ONLY;
+    } else {
+        info->access = MEMORY_DEBUG_ACCESS_READ_WRITE;
+    }
     if (err) {
         info->forbidden_by = g_strdup(error_get_pretty(err));
         error_free(err);
@@ -151,17 +123,19 @@ static void describe_access(MemoryDebugInfo *info)
 MemoryDebugInfo *qmp_query_memory_debug(Error **errp)
 {
     MemoryDebugInfo *info = g_new0(MemoryDebugInfo, 1);
-    MemoryDebugObject *object = memory_debug_object();
+    MemoryDebugObject *object = current_machine->memory_debug;
 
-    describe_guest(info);
+    info->guest = guest_info();
     describe_access(info);
     if (object) {
         info->object = object_get_canonical_path(OBJECT(object));
     }
     info->page_bit = page_bit();
-    info->registers = registers();
+    info->registers = memory_debug_registers_protected() ?
+                      MEMORY_DEBUG_REGISTERS_PROTECTED :
+                      MEMORY_DEBUG_REGISTERS_READABLE;
     info->page_tables = page_tables();
-    info->counts = counts();
+    info->counts = memory_debug_guest() ? counts() : NULL;
     info->last_failure = last_failure();
     return info;
 }
@@ -193,58 +167,76 @@ static bool find_cpu(MemoryDebugSpace space, bool has_cpu_index,
 static bool check_size(uint64_t size, Error **errp)
 {
     if (size > MAX_SIZE) {
-        error_setg(errp, "%" PRIu64 " bytes are too many: one command takes "
-                   "up to %" PRIu64, size, MAX_SIZE);
+        error_setg(errp, "%" PRIu64 " bytes exceed the limit of %" PRIu64
+                   " bytes for one command", size, MAX_SIZE);
         return false;
     }
     return true;
 }
 
-static MemTxResult guest_rw(CPUState *cpu, uint64_t addr, void *buf,
-                            size_t len, bool is_write, Error **errp)
+static bool guest_rw(CPUState *cpu, uint64_t addr, void *buf, size_t len,
+                     bool is_write, bool *assumed_private, Error **errp)
 {
-    if (cpu) {
-        return memory_debug_rw_virtual(cpu, addr, buf, len, is_write, errp);
+    MemoryDebugScope scope;
+    MemTxResult result;
+
+    /* Of a confidential guest, each access is checked, and names the address */
+    if (!memory_debug_guest() && !memory_debug_check(is_write, errp)) {
+        return false;
     }
-    return cpu_physical_memory_rw_debug(addr, buf, len, is_write, errp);
+    memory_debug_scope_begin(&scope);
+    if (cpu) {
+        result = memory_debug_rw_virtual(cpu, addr, buf, len, is_write, &scope,
+                                         errp);
+    } else {
+        result = cpu_physical_memory_rw_debug(addr, buf, len, is_write, &scope,
+                                              errp);
+    }
+    memory_debug_scope_end(&scope);
+    *assumed_private = scope.assumed_private;
+    return result == MEMTX_OK;
 }
 
-/* Copy up to *@len bytes of RAM, as they lie in the host's memory */
+/* Copy up to *@len bytes of RAM as they are in the host's memory */
 static bool raw_copy(hwaddr addr, void *buf, hwaddr *len, Error **errp)
 {
     MemoryRegion *mr;
     hwaddr offset;
 
+    if (!memory_debug_is_ram(addr, len)) {
+        error_setg(errp, "no RAM or ROM at physical address 0x%" HWADDR_PRIx,
+                   addr);
+        return false;
+    }
     RCU_READ_LOCK_GUARD();
     mr = address_space_translate(&address_space_memory, addr, &offset, len,
                                  false, MEMTXATTRS_UNSPECIFIED);
-    if (!memory_region_supports_direct_access(mr)) {
-        error_setg(errp, "there is no RAM or ROM at physical address 0x%"
-                   HWADDR_PRIx " for the host to see", addr);
-        return false;
-    }
     memcpy(buf, qemu_map_ram_ptr(mr->ram_block, offset), *len);
     return true;
 }
 
-static bool raw_view_allowed(Error **errp)
+/* The guest's policy does not cover what the host sees */
+static bool check_raw_view(Error **errp)
 {
-    EncryptedGuest *eg = memory_debug_guest();
+    ConfidentialGuestSupport *cgs = memory_debug_guest();
 
-    return memory_debug_within_limit(false, errp) &&
-           (!eg || !ENCRYPTED_GUEST_GET_CLASS(eg)->raw_view ||
-            ENCRYPTED_GUEST_GET_CLASS(eg)->raw_view(eg, errp));
+    if (!cgs) {
+        return memory_debug_check(false, errp);
+    }
+    return memory_debug_object_check(false, errp) &&
+           CONFIDENTIAL_GUEST_SUPPORT_GET_CLASS(cgs)->debug_check_raw_view(
+               cgs, errp);
 }
 
 static bool raw_read(hwaddr addr, uint8_t *buf, size_t size, Error **errp)
 {
-    hwaddr done, len;
+    hwaddr len;
 
-    if (!raw_view_allowed(errp)) {
+    if (!check_raw_view(errp)) {
         return false;
     }
     addr &= ~memory_debug_page_bit().mask;
-    for (done = 0; done < size; done += len) {
+    for (hwaddr done = 0; done < size; done += len) {
         len = size - done;
         if (!raw_copy(addr + done, buf + done, &len, errp)) {
             return false;
@@ -253,27 +245,18 @@ static bool raw_read(hwaddr addr, uint8_t *buf, size_t size, Error **errp)
     return true;
 }
 
-/* For g_free(); NULL with @errp set on failure */
-static uint8_t *read_view(uint64_t address, uint64_t size, CPUState *cpu,
-                          MemoryDebugView view, Error **errp)
+static bool read_view(uint64_t address, uint8_t *buf, size_t size,
+                      CPUState *cpu, MemoryDebugView view,
+                      bool *assumed_private, Error **errp)
 {
-    g_autofree uint8_t *buf = NULL;
-
-    if (!check_size(size, errp)) {
-        return NULL;
+    if (view == MEMORY_DEBUG_VIEW_GUEST) {
+        return guest_rw(cpu, address, buf, size, false, assumed_private, errp);
     }
-    if (view == MEMORY_DEBUG_VIEW_RAW && cpu) {
+    if (cpu) {
         error_setg(errp, "the raw view is for physical addresses only");
-        return NULL;
+        return false;
     }
-    /* not g_malloc(0), which is NULL */
-    buf = g_malloc(size + 1);
-    if (view == MEMORY_DEBUG_VIEW_RAW ?
-        !raw_read(address, buf, size, errp) :
-        guest_rw(cpu, address, buf, size, false, errp) != MEMTX_OK) {
-        return NULL;
-    }
-    return g_steal_pointer(&buf);
+    return raw_read(address, buf, size, errp);
 }
 
 MemoryDebugData *qmp_memory_debug_read(uint64_t address, uint64_t size,
@@ -283,27 +266,22 @@ MemoryDebugData *qmp_memory_debug_read(uint64_t address, uint64_t size,
                                        Error **errp)
 {
     g_autofree uint8_t *buf = NULL;
-    MemoryDebugData *data;
+    MemoryDebugData *data = NULL;
+    bool assumed_private = false;
     CPUState *cpu;
 
-    if (!find_cpu(space, has_cpu_index, cpu_index, &cpu, errp)) {
+    if (!find_cpu(space, has_cpu_index, cpu_index, &cpu, errp) ||
+        !check_size(size, errp)) {
         return NULL;
     }
-    buf = read_view(address, size, cpu, view, errp);
-    if (!buf) {
-        return NULL;
+    buf = g_malloc(size + 1);   /* not NULL if size is 0 */
+    if (read_view(address, buf, size, cpu, view, &assumed_private, errp)) {
+        data = g_new0(MemoryDebugData, 1);
+        data->data = g_base64_encode(buf, size);
+        data->assumed_private = assumed_private;
     }
-    data = g_new0(MemoryDebugData, 1);
-    data->view = view;
-    data->data = g_base64_encode(buf, size);
+    memory_debug_wipe(buf, size);
     return data;
-}
-
-static bool write_bytes(uint64_t address, void *buf, size_t size,
-                        CPUState *cpu, Error **errp)
-{
-    return check_size(size, errp) &&
-           guest_rw(cpu, address, buf, size, true, errp) == MEMTX_OK;
 }
 
 void qmp_memory_debug_write(uint64_t address, const char *data,
@@ -311,6 +289,7 @@ void qmp_memory_debug_write(uint64_t address, const char *data,
                             int64_t cpu_index, Error **errp)
 {
     g_autofree uint8_t *buf = NULL;
+    bool assumed_private;
     CPUState *cpu;
     size_t size;
 
@@ -318,8 +297,9 @@ void qmp_memory_debug_write(uint64_t address, const char *data,
         return;
     }
     buf = qbase64_decode(data, -1, &size, errp);
-    if (buf) {
-        write_bytes(address, buf, size, cpu, errp);
+    if (buf && check_size(size, errp)) {
+        guest_rw(cpu, address, buf, size, true, &assumed_private, errp);
+        memory_debug_wipe(buf, size);
     }
 }
 
@@ -334,8 +314,8 @@ static char *encode_text(const VmcoreinfoText *text, DataFormat format,
         return g_base64_encode((const uint8_t *)text->text, text->len);
     }
     if (!g_utf8_validate(text->text, text->len, NULL)) {
-        error_setg(errp, "the text of the guest's VMCOREINFO note is no UTF-8:"
-                   " ask for format base64");
+        error_setg(errp, "the text of the guest's VMCOREINFO note is not UTF-8"
+                   ": use format base64");
         return NULL;
     }
     return g_strndup(text->text, text->len);
@@ -366,58 +346,63 @@ VmcoreinfoInfo *qmp_query_vmcoreinfo(bool has_format, DataFormat format,
  * HMP
  */
 
+static void print_guest(Monitor *mon, const MemoryDebugGuestInfo *guest)
+{
+    monitor_printf(mon, "Guest:          %s%s\n",
+                   MemoryDebugGuest_str(guest->kind),
+                   !guest->has_launched ? "" :
+                   guest->launched ? ", launched" : ", not launched yet");
+    if (guest->has_backend || guest->backend_reason) {
+        monitor_printf(mon, "Backend:        %s%s%s\n", guest->has_backend ?
+                       MemoryDebugBackend_str(guest->backend) : "none",
+                       guest->backend_reason ? ": " : "",
+                       guest->backend_reason ?: "");
+    }
+}
+
 static void print_access(Monitor *mon, const MemoryDebugInfo *info)
 {
     monitor_printf(mon, "Access:         %s%s%s\n",
-                   info->writable ? "read and write" :
-                   info->readable ? "read only" : "none",
+                   MemoryDebugAccess_str(info->access),
                    info->forbidden_by ? ": " : "", info->forbidden_by ?: "");
     if (info->object) {
         monitor_printf(mon, "Debug object:   %s\n", info->object);
     }
 }
 
-static void print_guest(Monitor *mon, const MemoryDebugInfo *info)
+static void print_tables(Monitor *mon, const MemoryDebugInfo *info)
 {
-    monitor_printf(mon, "Guest:          %s%s\n", info->guest,
-                   !info->has_launched ? "" :
-                   info->launched ? ", launched" : ", not launched yet");
-    if (info->backend_reason) {
-        monitor_printf(mon, "Backend:        %s: %s\n",
-                       info->backend ?: "none", info->backend_reason);
-    }
-    print_access(mon, info);
+    static const char *const sources[] = {
+        [MEMORY_DEBUG_PAGE_TABLES_REGISTERS] = "from the vCPU's registers",
+        [MEMORY_DEBUG_PAGE_TABLES_OPERATOR] = "from the memory-debug object",
+        [MEMORY_DEBUG_PAGE_TABLES_VMCOREINFO] = "from the guest's VMCOREINFO",
+        [MEMORY_DEBUG_PAGE_TABLES_UNKNOWN] =
+            "unknown, virtual addresses cannot be translated",
+    };
+
     if (info->page_bit) {
         monitor_printf(mon, "Page-table bit: %" PRId64 ", set on %s pages\n",
                        info->page_bit->number,
                        MemoryDebugBitMeaning_str(info->page_bit->set_means));
     }
-    monitor_printf(mon, "Registers:      %s\n",
-                   MemoryDebugRegisters_str(info->registers));
-    monitor_printf(mon, "Page tables:    %s\n",
-                   info->page_tables == MEMORY_DEBUG_PAGE_TABLES_REGISTERS ?
-                   "from the vCPU's registers" :
-                   info->page_tables == MEMORY_DEBUG_PAGE_TABLES_OPERATOR ?
-                   "from the memory-debug object" :
-                   info->page_tables == MEMORY_DEBUG_PAGE_TABLES_VMCOREINFO ?
-                   "from the guest's VMCOREINFO" :
-                   "not known, so virtual addresses cannot be used");
+    monitor_printf(mon, "Registers:      %s%s\n",
+                   MemoryDebugRegisters_str(info->registers),
+                   info->registers == MEMORY_DEBUG_REGISTERS_PROTECTED ?
+                   "; gdb shows a program counter of 0, which is not the "
+                   "guest's" : "");
+    monitor_printf(mon, "Page tables:    %s\n", sources[info->page_tables]);
 }
 
 static void print_counts(Monitor *mon, const MemoryDebugInfo *info)
 {
     const MemoryDebugCounts *c = info->counts;
-    const MemoryDebugFailureCounts *f = c->failures;
 
-    monitor_printf(mon, "Private memory: %" PRIu64 " reads (%" PRIu64
-                   " bytes), %" PRIu64 " writes (%" PRIu64 " bytes), %" PRIu64
-                   " cache hits\n", c->reads, c->bytes_read, c->writes,
-                   c->bytes_written, c->cache_hits);
-    monitor_printf(mon, "Failures:       limit %" PRIu64 ", policy %" PRIu64
-                   ", conflict %" PRIu64 ", unmapped %" PRIu64 ", device %"
-                   PRIu64 ", backend %" PRIu64 ", virtual %" PRIu64 "\n",
-                   f->limit, f->policy, f->conflict, f->unmapped, f->device,
-                   f->backend, f->q_virtual);
+    if (c) {
+        monitor_printf(mon, "Private memory: %" PRIu64 " reads (%" PRIu64
+                       " bytes), %" PRIu64 " writes (%" PRIu64 " bytes), %"
+                       PRIu64 " cache hits\n", c->reads, c->bytes_read,
+                       c->writes, c->bytes_written, c->cache_hits);
+    }
     if (info->last_failure) {
         monitor_printf(mon, "Last failure:   %s of %s address 0x%" PRIx64
                        ": %s\n", info->last_failure->write ? "write" : "read",
@@ -431,20 +416,11 @@ void hmp_info_memory_debug(Monitor *mon, const QDict *qdict)
 {
     MemoryDebugInfo *info = qmp_query_memory_debug(&error_abort);
 
-    print_guest(mon, info);
+    print_guest(mon, info->guest);
+    print_access(mon, info);
+    print_tables(mon, info);
     print_counts(mon, info);
     qapi_free_MemoryDebugInfo(info);
-}
-
-static bool hmp_find_cpu(Monitor *mon, const QDict *qdict, CPUState **cpu,
-                         Error **errp)
-{
-    if (!qdict_get_try_bool(qdict, "virtual", false)) {
-        *cpu = NULL;
-        return true;
-    }
-    return find_cpu(MEMORY_DEBUG_SPACE_VIRTUAL, true,
-                    monitor_get_cpu_index(mon), cpu, errp);
 }
 
 static void print_bytes(Monitor *mon, uint64_t address, const uint8_t *buf,
@@ -468,83 +444,25 @@ void hmp_memory_debug_read(Monitor *mon, const QDict *qdict)
 {
     uint64_t address = qdict_get_int(qdict, "addr");
     uint64_t size = qdict_get_int(qdict, "size");
-    bool raw = qdict_get_try_bool(qdict, "raw", false);
     g_autofree uint8_t *buf = NULL;
     Error *err = NULL;
-    CPUState *cpu;
 
-    if (hmp_find_cpu(mon, qdict, &cpu, &err)) {
-        buf = read_view(address, size, cpu, raw ? MEMORY_DEBUG_VIEW_RAW :
-                        MEMORY_DEBUG_VIEW_GUEST, &err);
+    if (check_size(size, &err)) {
+        buf = g_malloc(size + 1);   /* not NULL if size is 0 */
+        raw_read(address, buf, size, &err);
     }
-    if (hmp_handle_error(mon, err)) {
-        return;
-    }
-    if (raw) {
+    if (!hmp_handle_error(mon, err)) {
         monitor_printf(mon, "RAW: what the host sees, which is not what an "
                        "encrypted guest sees\n");
+        print_bytes(mon, address, buf, size);
     }
-    print_bytes(mon, address, buf, size);
 }
 
-/* TCG's logs that show the guest's code, or what it was made to */
-#define LOG_CODE    (CPU_LOG_TB_IN_ASM | CPU_LOG_TB_OUT_ASM | CPU_LOG_TB_OP | \
-                     CPU_LOG_TB_OP_OPT | CPU_LOG_TB_OP_IND | CPU_LOG_PLUGIN)
-
-bool hmp_may_log(int mask, Error **errp)
-{
-    if (!(mask & LOG_CODE) || memory_debug_allowed(errp)) {
-        return true;
-    }
-    error_prepend(errp, "cannot log the guest's code: ");
-    return false;
-}
-
-/* "de ad be ef", with or without blanks between the bytes */
-static GByteArray *parse_hex(const char *text, Error **errp)
-{
-    g_autoptr(GByteArray) bytes = g_byte_array_new();
-
-    while (*text) {
-        int high, low;
-        uint8_t byte;
-
-        if (*text == ' ') {
-            text++;
-            continue;
-        }
-        high = g_ascii_xdigit_value(text[0]);
-        low = high < 0 ? -1 : g_ascii_xdigit_value(text[1]);
-        if (low < 0) {
-            error_setg(errp, "the data must be bytes of two hexadecimal "
-                       "digits each, not '%s'", text);
-            return NULL;
-        }
-        byte = high << 4 | low;
-        g_byte_array_append(bytes, &byte, 1);
-        text += 2;
-    }
-    return g_steal_pointer(&bytes);
-}
-
-void hmp_memory_debug_write(Monitor *mon, const QDict *qdict)
-{
-    uint64_t address = qdict_get_int(qdict, "addr");
-    g_autoptr(GByteArray) bytes = NULL;
-    Error *err = NULL;
-    CPUState *cpu;
-
-    bytes = parse_hex(qdict_get_str(qdict, "data"), &err);
-    if (bytes && hmp_find_cpu(mon, qdict, &cpu, &err)) {
-        write_bytes(address, bytes->data, bytes->len, cpu, &err);
-    }
-    hmp_handle_error(mon, err);
-}
-
-/* The guest must not get to write to the user's terminal as it likes */
+/* The guest must not send escape sequences to the user's terminal */
 void hmp_info_vmcoreinfo(Monitor *mon, const QDict *qdict)
 {
     VmcoreinfoGuest guest;
+    g_autoptr(GString) text = NULL;
     Error *err = NULL;
 
     if (!vmcoreinfo_guest_read(&guest, &err)) {
@@ -553,10 +471,12 @@ void hmp_info_vmcoreinfo(Monitor *mon, const QDict *qdict)
     }
     monitor_printf(mon, "%" PRIu32 " bytes at physical address 0x%"
                    HWADDR_PRIx ":\n", guest.size, guest.addr);
-    for (size_t i = 0; i < guest.text.len; i++) {
-        char c = guest.text.text[i];
-
-        monitor_printf(mon, "%c", c == '\n' || qemu_isprint(c) ? c : '.');
+    text = g_string_new_len(guest.text.text, guest.text.len);
+    for (size_t i = 0; i < text->len; i++) {
+        if (text->str[i] != '\n' && !qemu_isprint(text->str[i])) {
+            text->str[i] = '.';
+        }
     }
+    monitor_puts(mon, text->str);
     g_free(guest.note);
 }

@@ -1,34 +1,31 @@
 /*
- * The memory-debug object: what the operator says about debugging
+ * The memory-debug object: limits of, and hints for, debuggers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "qemu/osdep.h"
+#include "qemu/atomic.h"
+#include "qemu/error-report.h"
 #include "hw/boards.h"
 #include "hw/qdev-core.h"
 #include "qapi/error.h"
-#include "qapi/qapi-visit-memory-debug-object.h"
+#include "qapi/qapi-types-memory-debug.h"
+#include "qapi/qapi-visit-qom.h"
 #include "qapi/visitor.h"
-#include "qemu/ctype.h"
-#include "qemu/cutils.h"
 #include "qom/object_interfaces.h"
 #include "system/memory-debug.h"
 #include "system/memory-debug-object.h"
 
-#define ROOT_VMCOREINFO "vmcoreinfo"
-
 struct MemoryDebugObject {
     Object parent_obj;
 
-    OnOffAuto enabled;
-    bool readonly;
-    MemoryDebugBackend backend;
-    char *root;
+    MemoryDebugAccess access;   /* the machine's: atomic, only gets stricter */
+    bool required;
+    uint64_t root;
     MemoryDebugPaging paging;
+    MemoryDebugFindRoot find_root;
     MemoryDebugVcpuList *vcpus;
-
-    bool applied;               /* from then on, only less is allowed */
 };
 
 OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(MemoryDebugObject,
@@ -36,207 +33,37 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(MemoryDebugObject,
                                           MEMORY_DEBUG_OBJECT, OBJECT,
                                           { TYPE_USER_CREATABLE }, { NULL })
 
-static MemoryDebugObject *machine_object;
+static MemoryDebugObject *machine_object(void)
+{
+    return current_machine ? qatomic_read(&current_machine->memory_debug) :
+                             NULL;
+}
 
 static const char *md_id(MemoryDebugObject *md)
 {
     return object_get_canonical_path_component(OBJECT(md));
 }
 
-MemoryDebugObject *memory_debug_object(void)
-{
-    return machine_object;
-}
-
-MemoryDebugBackend memory_debug_object_backend(void)
-{
-    return machine_object ? machine_object->backend :
-                            MEMORY_DEBUG_BACKEND_AUTO;
-}
-
 /*
- * Taking effect
+ * For others
  */
 
-static void apply_limit(MemoryDebugObject *md)
+bool memory_debug_object_check(bool is_write, Error **errp)
 {
-    g_autofree char *why = NULL;
+    MemoryDebugObject *md = machine_object();
+    MemoryDebugAccess access;
 
-    if (md->enabled == ON_OFF_AUTO_OFF) {
-        why = g_strdup_printf("property 'enabled' of memory-debug object '%s'"
-                              " is off", md_id(md));
-        memory_debug_limit(MEMORY_DEBUG_OFF, why);
-    } else if (md->readonly) {
-        why = g_strdup_printf("property 'readonly' of memory-debug object "
-                              "'%s' is on", md_id(md));
-        memory_debug_limit(MEMORY_DEBUG_READ_ONLY, why);
-    }
-}
-
-/* enabled=on: can this guest be debugged? */
-static bool check_possible(Error **errp)
-{
-    EncryptedGuest *eg = memory_debug_guest();
-    const char *why;
-
-    if (!eg && current_machine->cgs) {
-        error_setg(errp, "debuggers cannot see the memory of a guest with '%s'"
-                   ", only what the host sees",
-                   object_get_typename(OBJECT(current_machine->cgs)));
-        return false;
-    }
-    if (eg && !ENCRYPTED_GUEST_GET_CLASS(eg)->backend(eg, &why)) {
-        error_setg(errp, "there is no way to read the private memory of this "
-                   "guest: %s", why);
-        return false;
-    }
-    return memory_debug_allowed(errp);
-}
-
-static bool check_backend(MemoryDebugObject *md, Error **errp)
-{
-    const char *wanted = MemoryDebugBackend_str(md->backend);
-    EncryptedGuest *eg = memory_debug_guest();
-    const char *why, *backend;
-
-    if (md->backend == MEMORY_DEBUG_BACKEND_AUTO) {
+    if (!md) {
         return true;
     }
-    if (!eg) {
-        error_setg(errp, "backend '%s' is for the private memory of an "
-                   "encrypted guest, which this guest is not", wanted);
-        return false;
-    }
-    backend = ENCRYPTED_GUEST_GET_CLASS(eg)->backend(eg, &why);
-    if (g_strcmp0(backend, wanted)) {
-        error_setg(errp, "backend '%s' is not available: this guest has %s%s%s"
-                   " (%s)", wanted, backend ? "'" : "", backend ?: "none",
-                   backend ? "'" : "", why);
-        return false;
-    }
-    return true;
-}
-
-static bool apply(MemoryDebugObject *md, Error **errp)
-{
-    ERRP_GUARD();
-
-    if (!check_backend(md, errp) ||
-        (md->enabled == ON_OFF_AUTO_ON && !check_possible(errp))) {
-        error_prepend(errp, "memory-debug object '%s': ",
-                      md_id(md));
-        return false;
-    }
-    apply_limit(md);
-    md->applied = true;
-    return true;
-}
-
-/* A limit that nobody applies must not go unnoticed */
-static int check_is_machine_object(Object *obj, void *opaque)
-{
-    Error **errp = opaque;
-
-    if (!object_dynamic_cast(obj, TYPE_MEMORY_DEBUG_OBJECT) ||
-        obj == OBJECT(machine_object)) {
-        return 0;
-    }
-    error_setg(errp, "memory-debug object '%s' has no effect: it takes "
-               "-machine memory-debug=%s",
-               object_get_canonical_path_component(obj),
-               object_get_canonical_path_component(obj));
-    return 1;
-}
-
-bool memory_debug_object_apply(Error **errp)
-{
-    if (object_child_foreach(object_get_objects_root(),
-                             check_is_machine_object, errp)) {
-        return false;
-    }
-    return !machine_object || apply(machine_object, errp);
-}
-
-/*
- * The machine's property
- */
-
-static char *machine_get_memory_debug(Object *obj, Error **errp)
-{
-    return g_strdup(machine_object ? md_id(machine_object) : "");
-}
-
-static void machine_set_memory_debug(Object *obj, const char *value,
-                                     Error **errp)
-{
-    Object *md = object_resolve_path_component(object_get_objects_root(),
-                                               value);
-
-    if (!object_dynamic_cast(md, TYPE_MEMORY_DEBUG_OBJECT)) {
-        error_setg(errp, "there is no memory-debug object '%s'", value);
-        return;
-    }
-    if (machine_object && md != OBJECT(machine_object)) {
-        error_setg(errp, "the machine has the memory-debug object '%s', which"
-                   " stays", md_id(machine_object));
-        return;
-    }
-    if (machine_object ||
-        (phase_check(PHASE_MACHINE_READY) &&
-         !apply(MEMORY_DEBUG_OBJECT(md), errp))) {
-        return;
-    }
-    machine_object = MEMORY_DEBUG_OBJECT(object_ref(md));
-}
-
-void memory_debug_object_add_machine_property(ObjectClass *oc)
-{
-    object_class_property_add_str(oc, "memory-debug",
-                                  machine_get_memory_debug,
-                                  machine_set_memory_debug);
-    object_class_property_set_description(oc, "memory-debug",
-        "ID of the memory-debug object that says what debuggers may do");
-}
-
-/*
- * Page tables
- */
-
-static bool root_is_address(const char *root)
-{
-    return root && *root && !g_str_equal(root, ROOT_VMCOREINFO);
-}
-
-static bool parse_root(const char *root, MemoryDebugTables *tables,
-                       Error **errp)
-{
-    uint64_t address;
-
-    *tables = (MemoryDebugTables) {
-        .from_vmcoreinfo = !g_strcmp0(root, ROOT_VMCOREINFO),
-    };
-    if (!root_is_address(root)) {
+    access = qatomic_read(&md->access);
+    if (access == MEMORY_DEBUG_ACCESS_READ_WRITE ||
+        (access == MEMORY_DEBUG_ACCESS_READ_ONLY && !is_write)) {
         return true;
     }
-    if (!qemu_isdigit(*root) || qemu_strtou64(root, NULL, 0, &address)) {
-        error_setg(errp, "property 'root' must be a guest-physical address or "
-                   "'" ROOT_VMCOREINFO "', not '%s'", root);
-        return false;
-    }
-    tables->root = address;
-    return true;
-}
-
-/* An address without a mode is a guess, and guesses show wrong memory */
-static bool check_paging(const char *root, MemoryDebugPaging paging,
-                         Error **errp)
-{
-    if (root_is_address(root) && paging == MEMORY_DEBUG_PAGING_AUTO) {
-        error_setg(errp, "property 'root' is an address, so property 'paging'"
-                   " must say which paging mode it is for");
-        return false;
-    }
-    return true;
+    error_setg(errp, "property 'access' of memory-debug object '%s' is '%s'",
+               md_id(md), MemoryDebugAccess_str(access));
+    return false;
 }
 
 static MemoryDebugVcpu *find_vcpu(MemoryDebugObject *md, int cpu_index)
@@ -249,116 +76,208 @@ static MemoryDebugVcpu *find_vcpu(MemoryDebugObject *md, int cpu_index)
     return NULL;
 }
 
-static void no_root(Error **errp)
+/* A root without a mode is a guess, and guesses show wrong memory */
+static bool check_paging(uint64_t root, MemoryDebugPaging paging,
+                         Error **errp)
 {
-    if (machine_object) {
-        error_setg(errp, "the registers of this guest are protected and its "
-                   "page tables not known: set root and paging of "
-                   "memory-debug object '%s', or root=" ROOT_VMCOREINFO " to "
-                   "have them found in the guest", md_id(machine_object));
-    } else {
-        error_setg(errp, "the registers of this guest are protected and its "
-                   "page tables not known: it takes a memory-debug object "
-                   "with root and paging, or with root=" ROOT_VMCOREINFO " to "
-                   "have them found in the guest");
+    if (root && paging == MEMORY_DEBUG_PAGING_AUTO) {
+        error_setg(errp, "property 'root' requires a 'paging' mode other than "
+                   "'auto'");
+        return false;
     }
+    return true;
 }
 
 bool memory_debug_object_tables(int cpu_index, MemoryDebugTables *tables,
                                 Error **errp)
 {
-    MemoryDebugObject *md = machine_object;
+    MemoryDebugObject *md = machine_object();
     MemoryDebugVcpu *vcpu = md ? find_vcpu(md, cpu_index) : NULL;
-    const char *root = vcpu ? vcpu->root : md ? md->root : NULL;
-    MemoryDebugPaging paging = vcpu ? vcpu->paging :
-                               md ? md->paging : MEMORY_DEBUG_PAGING_AUTO;
 
-    if (!root || !*root) {
-        no_root(errp);
+    *tables = (MemoryDebugTables) {};
+    if (vcpu) {
+        tables->root = vcpu->root;
+        tables->paging = vcpu->paging;
+    } else if (md) {
+        tables->root = md->root;
+        tables->paging = md->paging;
+        tables->from_vmcoreinfo = !md->root && md->find_root ==
+                                  MEMORY_DEBUG_FIND_ROOT_VMCOREINFO;
+    }
+    if (!tables->root && !tables->from_vmcoreinfo) {
+        g_autofree char *which = md ? g_strdup_printf("memory-debug object "
+                                                      "'%s'", md_id(md)) :
+                                      g_strdup("a memory-debug object");
+
+        error_setg(errp, "the registers of this guest are protected, and its "
+                   "page tables are not known: set root and paging, or "
+                   "find-root=vmcoreinfo, of %s", which);
         return false;
     }
-    if (!parse_root(root, tables, errp) ||
-        !check_paging(root, paging, errp)) {
+    return check_paging(tables->root, tables->paging, errp);
+}
+
+/*
+ * The machine's object
+ */
+
+void memory_debug_object_check_link(const Object *obj, const char *name,
+                                    Object *target, Error **errp)
+{
+    MemoryDebugObject *old = MACHINE(obj)->memory_debug;
+    MemoryDebugObject *md = (MemoryDebugObject *)target;
+
+    if (old && old != md) {
+        error_setg(errp, "memory-debug object '%s' cannot be taken from the "
+                   "machine", md_id(old));
+    } else if (!old && md && phase_check(PHASE_MACHINE_INITIALIZED)) {
+        if (!MACHINE(obj)->cgs) {
+            error_setg(errp, "the memory-debug object is for confidential "
+                       "guests only");
+        } else if (md->required) {
+            error_setg(errp, "property 'required' has no effect after the "
+                       "start of the VM");
+        }
+    }
+}
+
+static int warn_if_unused(Object *obj, void *opaque)
+{
+    if (object_dynamic_cast(obj, TYPE_MEMORY_DEBUG_OBJECT) &&
+        obj != OBJECT(machine_object())) {
+        warn_report("memory-debug object '%s' has no effect without -machine "
+                    "memory-debug=%s", md_id(MEMORY_DEBUG_OBJECT(obj)),
+                    md_id(MEMORY_DEBUG_OBJECT(obj)));
+    }
+    return 0;
+}
+
+/* A limit that is not enforced must not go unnoticed */
+static bool check_normal_guest(MemoryDebugObject *md, Error **errp)
+{
+    if (md->access != MEMORY_DEBUG_ACCESS_READ_WRITE) {
+        error_setg(errp, "access=%s has no effect on a guest that is not "
+                   "confidential", MemoryDebugAccess_str(md->access));
         return false;
     }
-    tables->paging = paging;
+    warn_report("memory-debug object '%s' has no effect on a guest that is not"
+                " confidential", md_id(md));
     return true;
+}
+
+/* Not memory_debug_check(): RAM that is still incoming is no obstacle here */
+static bool check_confidential_guest(ConfidentialGuestSupport *cgs,
+                                     Error **errp)
+{
+    g_autoptr(MemoryDebugGuestInfo) info = g_new0(MemoryDebugGuestInfo, 1);
+    ConfidentialGuestSupportClass *cgsc =
+        CONFIDENTIAL_GUEST_SUPPORT_GET_CLASS(cgs);
+
+    if (!memory_debug_object_check(false, errp) ||
+        !cgsc->debug_check(cgs, errp)) {
+        return false;
+    }
+    cgsc->debug_describe(cgs, info);
+    if (!info->has_backend) {
+        error_setg(errp, "private memory cannot be read: %s",
+                   info->backend_reason ?: "there is no backend");
+        return false;
+    }
+    return true;
+}
+
+static bool check_required(MemoryDebugObject *md, Error **errp)
+{
+    ConfidentialGuestSupport *cgs = current_machine->cgs;
+
+    if (!cgs) {
+        return check_normal_guest(md, errp);
+    }
+    return !md->required || check_confidential_guest(cgs, errp);
+}
+
+bool memory_debug_object_start(Error **errp)
+{
+    ERRP_GUARD();
+    MemoryDebugObject *md = machine_object();
+
+    object_child_foreach(object_get_objects_root(), warn_if_unused, NULL);
+    if (!md || check_required(md, errp)) {
+        return true;
+    }
+    error_prepend(errp, "memory-debug object '%s': ", md_id(md));
+    return false;
 }
 
 /*
  * Properties
  */
 
-static int md_get_enabled(Object *obj, Error **errp)
+static int md_get_access(Object *obj, Error **errp)
 {
-    return MEMORY_DEBUG_OBJECT(obj)->enabled;
+    return MEMORY_DEBUG_OBJECT(obj)->access;
 }
 
-static void md_set_enabled(Object *obj, int value, Error **errp)
+static void md_set_access(Object *obj, int value, Error **errp)
 {
     MemoryDebugObject *md = MEMORY_DEBUG_OBJECT(obj);
 
-    if (md->applied && value != md->enabled && value != ON_OFF_AUTO_OFF) {
-        error_setg(errp, "property 'enabled' can only be changed to off once "
-                   "the machine is there");
+    QEMU_BUILD_BUG_ON(MEMORY_DEBUG_ACCESS_NONE >
+                      MEMORY_DEBUG_ACCESS_READ_ONLY ||
+                      MEMORY_DEBUG_ACCESS_READ_ONLY >
+                      MEMORY_DEBUG_ACCESS_READ_WRITE);
+    if (md == machine_object()) {
+        if (value > md->access) {
+            error_setg(errp, "property 'access' can only be made stricter: the"
+                       " machine uses the object");
+            return;
+        }
+        if (value != md->access && phase_check(PHASE_MACHINE_READY) &&
+            !current_machine->cgs) {
+            error_setg(errp, "property 'access' has no effect on a guest that "
+                       "is not confidential");
+            return;
+        }
+    }
+    qatomic_set(&md->access, value);
+}
+
+static bool md_get_required(Object *obj, Error **errp)
+{
+    return MEMORY_DEBUG_OBJECT(obj)->required;
+}
+
+static void md_set_required(Object *obj, bool value, Error **errp)
+{
+    MemoryDebugObject *md = MEMORY_DEBUG_OBJECT(obj);
+
+    if (md == machine_object()) {
+        error_setg(errp, "property 'required' cannot be changed: the machine "
+                   "uses the object");
         return;
     }
-    md->enabled = value;
-    if (md->applied) {
-        apply_limit(md);
+    md->required = value;
+}
+
+/* What was read and translated by other page tables must not show up again */
+static void tables_changed(Object *obj)
+{
+    if (MEMORY_DEBUG_OBJECT(obj) == machine_object()) {
+        memory_debug_new_view();
     }
 }
 
-static bool md_get_readonly(Object *obj, Error **errp)
+static void md_get_root(Object *obj, Visitor *v, const char *name,
+                        void *opaque, Error **errp)
 {
-    return MEMORY_DEBUG_OBJECT(obj)->readonly;
+    visit_type_uint64(v, name, &MEMORY_DEBUG_OBJECT(obj)->root, errp);
 }
 
-static void md_set_readonly(Object *obj, bool value, Error **errp)
+static void md_set_root(Object *obj, Visitor *v, const char *name,
+                        void *opaque, Error **errp)
 {
-    MemoryDebugObject *md = MEMORY_DEBUG_OBJECT(obj);
-
-    if (md->applied && md->readonly && !value) {
-        error_setg(errp, "property 'readonly' can only be changed to on once "
-                   "the machine is there");
-        return;
-    }
-    md->readonly = value;
-    if (md->applied) {
-        apply_limit(md);
-    }
-}
-
-static int md_get_backend(Object *obj, Error **errp)
-{
-    return MEMORY_DEBUG_OBJECT(obj)->backend;
-}
-
-static void md_set_backend(Object *obj, int value, Error **errp)
-{
-    MemoryDebugObject *md = MEMORY_DEBUG_OBJECT(obj);
-
-    if (md->applied && value != md->backend) {
-        error_setg(errp, "property 'backend' cannot be changed once the "
-                   "machine is there");
-        return;
-    }
-    md->backend = value;
-}
-
-static char *md_get_root(Object *obj, Error **errp)
-{
-    return g_strdup(MEMORY_DEBUG_OBJECT(obj)->root);
-}
-
-static void md_set_root(Object *obj, const char *value, Error **errp)
-{
-    MemoryDebugObject *md = MEMORY_DEBUG_OBJECT(obj);
-    MemoryDebugTables tables;
-
-    if (parse_root(value, &tables, errp)) {
-        g_free(md->root);
-        md->root = g_strdup(value);
+    if (visit_type_uint64(v, name, &MEMORY_DEBUG_OBJECT(obj)->root, errp)) {
+        tables_changed(obj);
     }
 }
 
@@ -370,15 +289,24 @@ static int md_get_paging(Object *obj, Error **errp)
 static void md_set_paging(Object *obj, int value, Error **errp)
 {
     MEMORY_DEBUG_OBJECT(obj)->paging = value;
+    tables_changed(obj);
+}
+
+static int md_get_find_root(Object *obj, Error **errp)
+{
+    return MEMORY_DEBUG_OBJECT(obj)->find_root;
+}
+
+static void md_set_find_root(Object *obj, int value, Error **errp)
+{
+    MEMORY_DEBUG_OBJECT(obj)->find_root = value;
+    tables_changed(obj);
 }
 
 static bool check_vcpus(MemoryDebugVcpuList *list, Error **errp)
 {
-    MemoryDebugTables tables;
-
     for (; list; list = list->next) {
-        if (!parse_root(list->value->root, &tables, errp) ||
-            !check_paging(list->value->root, list->value->paging, errp)) {
+        if (!check_paging(list->value->root, list->value->paging, errp)) {
             return false;
         }
     }
@@ -401,12 +329,13 @@ static void md_set_vcpus(Object *obj, Visitor *v, const char *name,
     if (!visit_type_MemoryDebugVcpuList(v, name, &list, errp)) {
         return;
     }
-    if (!check_vcpus(list, errp)) {
+    if (check_vcpus(list, errp)) {
+        qapi_free_MemoryDebugVcpuList(md->vcpus);
+        md->vcpus = list;
+        tables_changed(obj);
+    } else {
         qapi_free_MemoryDebugVcpuList(list);
-        return;
     }
-    qapi_free_MemoryDebugVcpuList(md->vcpus);
-    md->vcpus = list;
 }
 
 static void md_complete(UserCreatable *uc, Error **errp)
@@ -418,50 +347,7 @@ static void md_complete(UserCreatable *uc, Error **errp)
 
 static bool md_can_be_deleted(UserCreatable *uc)
 {
-    return MEMORY_DEBUG_OBJECT(uc) != machine_object;
-}
-
-static void add_access_properties(ObjectClass *oc)
-{
-    object_class_property_add_enum(oc, "enabled", "OnOffAuto",
-                                   &OnOffAuto_lookup,
-                                   md_get_enabled,
-                                   md_set_enabled);
-    object_class_property_set_description(oc, "enabled",
-        "on: do not start where guest memory cannot be debugged; "
-        "off: forbid it; auto (default): what the guest's policy allows");
-    object_class_property_add_bool(oc, "readonly", md_get_readonly,
-                                   md_set_readonly);
-    object_class_property_set_description(oc, "readonly",
-        "debuggers cannot write to guest memory (default: off)");
-    object_class_property_add_enum(oc, "backend", "MemoryDebugBackend",
-                                   &MemoryDebugBackend_lookup,
-                                   md_get_backend,
-                                   md_set_backend);
-    object_class_property_set_description(oc, "backend",
-        "how to read private memory: auto (default), unified, sev-dbg, "
-        "simulated");
-}
-
-static void add_table_properties(ObjectClass *oc)
-{
-    object_class_property_add_str(oc, "root", md_get_root,
-                                  md_set_root);
-    object_class_property_set_description(oc, "root",
-        "page tables of a guest with protected registers: guest-physical "
-        "address of the root, or 'vmcoreinfo' to find Linux's");
-    object_class_property_add_enum(oc, "paging", "MemoryDebugPaging",
-                                   &MemoryDebugPaging_lookup,
-                                   md_get_paging,
-                                   md_set_paging);
-    object_class_property_set_description(oc, "paging",
-        "paging mode for root: pae, 4level, 5level; auto (default) with "
-        "root=vmcoreinfo only");
-    object_class_property_add(oc, "vcpus", "MemoryDebugVcpu list",
-                              md_get_vcpus, md_set_vcpus,
-                              NULL, NULL);
-    object_class_property_set_description(oc, "vcpus",
-        "cpu-index, root and paging of single vCPUs");
+    return MEMORY_DEBUG_OBJECT(uc) != machine_object();
 }
 
 static void memory_debug_object_class_init(ObjectClass *oc, const void *data)
@@ -470,18 +356,42 @@ static void memory_debug_object_class_init(ObjectClass *oc, const void *data)
 
     ucc->complete = md_complete;
     ucc->can_be_deleted = md_can_be_deleted;
-    add_access_properties(oc);
-    add_table_properties(oc);
+    object_class_property_add_enum(oc, "access", "MemoryDebugAccess",
+                                   &MemoryDebugAccess_lookup,
+                                   md_get_access, md_set_access);
+    object_class_property_set_description(oc, "access",
+        "what debuggers may do, if the guest's policy allows it, too");
+    object_class_property_add_bool(oc, "required", md_get_required,
+                                   md_set_required);
+    object_class_property_set_description(oc, "required",
+        "do not start if the guest's memory cannot be read");
+    object_class_property_add(oc, "root", "uint64", md_get_root, md_set_root,
+                              NULL, NULL);
+    object_class_property_set_description(oc, "root",
+        "root of the page tables of a guest with protected registers "
+        "(guest-physical address)");
+    object_class_property_add_enum(oc, "paging", "MemoryDebugPaging",
+                                   &MemoryDebugPaging_lookup,
+                                   md_get_paging, md_set_paging);
+    object_class_property_set_description(oc, "paging",
+        "paging mode of these page tables");
+    object_class_property_add_enum(oc, "find-root", "MemoryDebugFindRoot",
+                                   &MemoryDebugFindRoot_lookup,
+                                   md_get_find_root, md_set_find_root);
+    object_class_property_set_description(oc, "find-root",
+        "where to find the root if it is not set");
+    object_class_property_add(oc, "vcpus", "MemoryDebugVcpu list",
+                              md_get_vcpus, md_set_vcpus, NULL, NULL);
+    object_class_property_set_description(oc, "vcpus",
+        "vCPUs with page tables of their own");
 }
 
 static void memory_debug_object_init(Object *obj)
 {
+    MEMORY_DEBUG_OBJECT(obj)->access = MEMORY_DEBUG_ACCESS_READ_WRITE;
 }
 
 static void memory_debug_object_finalize(Object *obj)
 {
-    MemoryDebugObject *md = MEMORY_DEBUG_OBJECT(obj);
-
-    g_free(md->root);
-    qapi_free_MemoryDebugVcpuList(md->vcpus);
+    qapi_free_MemoryDebugVcpuList(MEMORY_DEBUG_OBJECT(obj)->vcpus);
 }

@@ -5,6 +5,11 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/stats64.h"
+#include "qemu/thread.h"
 #include "qemu/units.h"
 #include "exec/cpu-common.h"
 #include "exec/target_page.h"
@@ -12,10 +17,13 @@
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/core/sysemu-cpu-ops.h"
+#include "hw/qdev-core.h"
+#include "migration/misc.h"
 #include "system/address-spaces.h"
 #include "system/hw_accel.h"
 #include "system/memory.h"
 #include "system/memory-debug.h"
+#include "system/memory-debug-object.h"
 #include "system/physmem.h"
 #include "system/ramblock.h"
 #include "system/reset.h"
@@ -27,120 +35,112 @@
 
 QEMU_BUILD_BUG_ON(MEMORY_DEBUG_PAGE_SIZE != DEBUG_PAGE_CACHE_PAGE_SIZE);
 
+/* So many ranges of mapped pages are kept, a hostile guest can make more */
+#define MAPPED_RANGES_MAX   (1 << 20)
+
+/* Guest-physical addresses, in bytes; @end is the first one behind */
+typedef struct MappedRange {
+    hwaddr start, end;
+} MappedRange;
+
+/* What the guest's page tables map, see memory_debug_find_mapped() */
+typedef struct MappedPages {
+    uint64_t view;              /* of a stopped VM; 0: not known */
+    GArray *ranges[2];          /* private and shared, of MappedRange, sorted */
+    Error *error;               /* why they are not known */
+} MappedPages;
+
 static struct {
-    QemuMutex lock;         /* see memory_debug_lock(); guards all below */
-    EncryptedGuest *guest;  /* constant once the machine is initialised */
+    ConfidentialGuestSupport *guest;    /* constant after initialisation */
     RAMBlockNotifier ram_notifier;
+    MemoryListener listener;
     Notifier machine_done;
-    bool vm_stopped;        /* no vCPU runs: decrypted pages may be kept */
-    unsigned readers;       /* and so they may for these */
+
+    /* Transfers and conversions */
+    QemuMutex lock;
+    QemuCond changed;
+    unsigned transfers;         /* under way */
+    unsigned conversions;       /* nested, all of @converter */
+    QemuThread converter;
+
+    /* Never held during a transfer */
+    QemuMutex cache_lock;       /* guards what follows */
     DebugPageCache *cache;
-    MemoryDebugLimit limit;
-    char *limit_why;
-    MemoryDebugStats stats;
+    uint64_t writes;            /* changes with each write */
+    uint64_t last_view;
+    uint64_t stopped_view;      /* 0: the VM runs */
+    MappedPages mapped;
+    bool finding_mapped;        /* guarded by the BQL */
     MemoryDebugLastFailure last_failure;
-    Error *last_error;
+
+    struct {
+        Stat64 reads, writes, bytes_read, bytes_written, cache_hits;
+    } stats;
 } memory_debug;
 
-static void __attribute__((constructor)) memory_debug_lock_init(void)
+static void __attribute__((constructor)) memory_debug_init_locks(void)
 {
     qemu_mutex_init(&memory_debug.lock);
+    qemu_cond_init(&memory_debug.changed);
+    qemu_mutex_init(&memory_debug.cache_lock);
 }
 
-void memory_debug_lock(void)
-{
-    qemu_mutex_lock(&memory_debug.lock);
-}
-
-void memory_debug_unlock(void)
-{
-    qemu_mutex_unlock(&memory_debug.lock);
-}
-
-EncryptedGuest *memory_debug_guest(void)
+ConfidentialGuestSupport *memory_debug_guest(void)
 {
     return memory_debug.guest;
 }
 
-EncryptedPageBit memory_debug_page_bit(void)
+static ConfidentialGuestSupportClass *guest_class(void)
 {
-    EncryptedGuest *eg = memory_debug.guest;
-
-    if (!eg) {
-        return (EncryptedPageBit) {};
-    }
-    return ENCRYPTED_GUEST_GET_CLASS(eg)->page_bit(eg);
+    return CONFIDENTIAL_GUEST_SUPPORT_GET_CLASS(memory_debug.guest);
 }
 
-EncryptedGuestRegisters memory_debug_registers(void)
+ConfidentialGuestPageBit memory_debug_page_bit(void)
 {
-    EncryptedGuest *eg = memory_debug.guest;
-
-    return eg ? ENCRYPTED_GUEST_GET_CLASS(eg)->registers(eg) :
-                ENCRYPTED_GUEST_REGISTERS_READABLE;
+    if (!memory_debug.guest) {
+        return (ConfidentialGuestPageBit) {};
+    }
+    return guest_class()->debug_page_bit(memory_debug.guest);
 }
 
 bool memory_debug_registers_protected(void)
 {
-    return memory_debug_registers() == ENCRYPTED_GUEST_REGISTERS_PROTECTED;
+    return memory_debug.guest &&
+           guest_class()->debug_registers_protected(memory_debug.guest);
 }
 
 /*
  * What is allowed
  */
 
-void memory_debug_limit(MemoryDebugLimit limit, const char *why)
+/* During postcopy, a read with the BQL held would wait for ever */
+static bool check_not_incoming(Error **errp)
 {
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    if (limit > memory_debug.limit) {
-        g_free(memory_debug.limit_why);
-        memory_debug.limit_why = g_strdup(why);
-        memory_debug.limit = limit;
-        memory_debug_drop_cache();
-    }
-}
-
-/* Called with memory_debug.lock held */
-static bool within_limit(bool is_write, Error **errp)
-{
-    if (memory_debug.limit == MEMORY_DEBUG_OFF) {
-        error_setg(errp, "access to guest memory by debuggers is turned off: "
-                   "%s", memory_debug.limit_why);
-        return false;
-    }
-    if (is_write && memory_debug.limit == MEMORY_DEBUG_READ_ONLY) {
-        error_setg(errp, "guest memory is read-only for debuggers: %s",
-                   memory_debug.limit_why);
+    if (runstate_check(RUN_STATE_INMIGRATE) ||
+        migration_in_incoming_postcopy()) {
+        error_setg(errp, "the guest's memory has not arrived yet: an incoming "
+                   "migration is in progress");
         return false;
     }
     return true;
 }
 
-bool memory_debug_within_limit(bool is_write, Error **errp)
+bool memory_debug_check(bool is_write, Error **errp)
 {
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    return within_limit(is_write, errp);
+    if (!check_not_incoming(errp)) {
+        return false;
+    }
+    return !memory_debug.guest ||
+           (memory_debug_object_check(is_write, errp) &&
+            guest_class()->debug_check(memory_debug.guest, errp));
 }
 
-/* Called with memory_debug.lock held */
-static bool policy_allows(Error **errp)
-{
-    EncryptedGuest *eg = memory_debug.guest;
-
-    return !eg || ENCRYPTED_GUEST_GET_CLASS(eg)->debug_allowed(eg, errp);
-}
-
-bool memory_debug_allowed(Error **errp)
-{
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    return within_limit(false, errp) && policy_allows(errp);
-}
-
-bool memory_debug_host_view(Error **errp)
+bool memory_debug_check_host_view(Error **errp)
 {
     ERRP_GUARD();
+
     if (!memory_debug.guest) {
-        return memory_debug_within_limit(false, errp);
+        return true;
     }
     error_setg(errp, "the memory of this guest is encrypted: the host's page "
                "does not hold what the guest sees");
@@ -148,52 +148,131 @@ bool memory_debug_host_view(Error **errp)
     return false;
 }
 
-MemoryDebugStats memory_debug_stats(void)
+/*
+ * Transfers and conversions
+ */
+
+void memory_debug_transfer_begin(void)
 {
     QEMU_LOCK_GUARD(&memory_debug.lock);
-    return memory_debug.stats;
+    while (memory_debug.conversions) {
+        qemu_cond_wait(&memory_debug.changed, &memory_debug.lock);
+    }
+    memory_debug.transfers++;
 }
 
-uint64_t memory_debug_failures(void)
+void memory_debug_transfer_end(void)
 {
-    MemoryDebugStats stats = memory_debug_stats();
-    uint64_t sum = 0;
-
-    for (int i = 0; i < ARRAY_SIZE(stats.failures); i++) {
-        sum += stats.failures[i];
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    if (!--memory_debug.transfers) {
+        qemu_cond_broadcast(&memory_debug.changed);
     }
-    return sum;
+}
+
+static void drop_cache(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    if (memory_debug.cache) {
+        debug_page_cache_drop_all(memory_debug.cache);
+    }
+}
+
+/* New transfers wait from now on, so that conversions do not starve */
+void memory_debug_convert_begin(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    while (memory_debug.conversions &&
+           !qemu_thread_is_self(&memory_debug.converter)) {
+        qemu_cond_wait(&memory_debug.changed, &memory_debug.lock);
+    }
+    memory_debug.conversions++;
+    qemu_thread_get_self(&memory_debug.converter);
+    while (memory_debug.transfers) {
+        qemu_cond_wait(&memory_debug.changed, &memory_debug.lock);
+    }
+}
+
+void memory_debug_convert_end(void)
+{
+    drop_cache();
+    QEMU_LOCK_GUARD(&memory_debug.lock);
+    if (!--memory_debug.conversions) {
+        qemu_cond_broadcast(&memory_debug.changed);
+    }
+}
+
+/*
+ * Scopes
+ */
+
+void memory_debug_scope_begin(MemoryDebugScope *scope)
+{
+    *scope = (MemoryDebugScope) {};
+    if (memory_debug.guest) {
+        QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+        scope->view = memory_debug.stopped_view ?: ++memory_debug.last_view;
+    }
+}
+
+void memory_debug_scope_end(MemoryDebugScope *scope)
+{
+    if (scope->view) {
+        QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+        if (scope->view != memory_debug.stopped_view) {
+            debug_page_cache_drop_view(memory_debug.cache, scope->view);
+        }
+    }
+}
+
+/* Without a scope, pages are kept only while the VM is stopped */
+static uint64_t scope_view(const MemoryDebugScope *scope)
+{
+    if (scope) {
+        return scope->view;
+    }
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    return memory_debug.stopped_view;
+}
+
+void memory_debug_new_view(void)
+{
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    if (memory_debug.stopped_view) {
+        memory_debug.stopped_view = ++memory_debug.last_view;
+        debug_page_cache_drop_all(memory_debug.cache);
+    }
+}
+
+/*
+ * Counters
+ */
+
+MemoryDebugStats memory_debug_stats(void)
+{
+    return (MemoryDebugStats) {
+        .reads = stat64_get(&memory_debug.stats.reads),
+        .writes = stat64_get(&memory_debug.stats.writes),
+        .bytes_read = stat64_get(&memory_debug.stats.bytes_read),
+        .bytes_written = stat64_get(&memory_debug.stats.bytes_written),
+        .cache_hits = stat64_get(&memory_debug.stats.cache_hits),
+    };
 }
 
 MemoryDebugLastFailure memory_debug_last_failure(void)
 {
     MemoryDebugLastFailure last;
 
-    QEMU_LOCK_GUARD(&memory_debug.lock);
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
     last = memory_debug.last_failure;
     last.reason = g_strdup(last.reason);
     return last;
 }
 
-Error *memory_debug_last_error(void)
+void memory_debug_remember_failure(uint64_t addr, bool is_virtual,
+                                   bool is_write, const Error *err)
 {
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    return memory_debug.last_error ? error_copy(memory_debug.last_error) : NULL;
-}
-
-static void count_failure(MemoryDebugFailure failure)
-{
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    memory_debug.stats.failures[failure]++;
-}
-
-static void remember_failure(uint64_t addr, bool is_virtual, bool is_write,
-                             Error *err)
-{
-    QEMU_LOCK_GUARD(&memory_debug.lock);
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
     g_free(memory_debug.last_failure.reason);
-    error_free(memory_debug.last_error);
-    memory_debug.last_error = error_copy(err);
     memory_debug.last_failure = (MemoryDebugLastFailure) {
         .addr = addr,
         .is_virtual = is_virtual,
@@ -202,115 +281,40 @@ static void remember_failure(uint64_t addr, bool is_virtual, bool is_write,
     };
 }
 
-void memory_debug_drop_cache(void)
-{
-    if (memory_debug.cache) {
-        debug_page_cache_drop_all(memory_debug.cache);
-    }
-}
-
-void memory_debug_begin_reads(void)
-{
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    memory_debug.readers++;
-}
-
-void memory_debug_end_reads(void)
-{
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    if (!--memory_debug.readers && !memory_debug.vm_stopped) {
-        memory_debug_drop_cache();
-    }
-}
-
-void memory_region_set_ram_debug_ops(MemoryRegion *mr,
-                                     const MemoryRegionRAMReadWriteOps *ops)
-{
-    assert(!mr->alias);
-    mr->ram_debug_ops = ops;
-}
+/*
+ * Normal guests: the ordinary accessors
+ */
 
 static MemTxResult access_result(MemTxResult result, hwaddr addr,
                                  Error **errp)
 {
     if (result & MEMTX_DECODE_ERROR) {
-        count_failure(MEMORY_DEBUG_FAILURE_UNMAPPED);
         error_setg(errp, "nothing is mapped at physical address 0x%"
                    HWADDR_PRIx, addr);
     } else if (result & MEMTX_ACCESS_ERROR) {
-        count_failure(MEMORY_DEBUG_FAILURE_DEVICE);
         error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
                    " denied the access", addr);
     } else if (result) {
-        count_failure(MEMORY_DEBUG_FAILURE_DEVICE);
         error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
                    " reported an error", addr);
     }
     return result;
 }
 
-static bool range_wraps(hwaddr addr, hwaddr len, Error **errp)
-{
-    if (len && addr + len - 1 < addr) {
-        count_failure(MEMORY_DEBUG_FAILURE_UNMAPPED);
-        error_setg(errp, "0x%" HWADDR_PRIx " bytes from physical address 0x%"
-                   HWADDR_PRIx " reach beyond the end of the address space",
-                   len, addr);
-        return true;
-    }
-    return false;
-}
-
-/*
- * Every access by MemoryDebugOps begins with access_begin() and ends with
- * access_end(); both want an @errp that is not NULL.
- */
-static MemTxResult access_begin(hwaddr addr, bool is_write, Error **errp)
-{
-    if (memory_debug_within_limit(is_write, errp)) {
-        return MEMTX_OK;
-    }
-    count_failure(MEMORY_DEBUG_FAILURE_LIMIT);
-    error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx ": ",
-                  is_write ? "write" : "read", addr);
-    return MEMTX_ACCESS_ERROR;
-}
-
-static MemTxResult access_end(hwaddr addr, bool is_write, MemTxResult result,
-                              Error **errp)
-{
-    if (result != MEMTX_OK) {
-        remember_failure(addr, false, is_write, *errp);
-    }
-    return result;
-}
-
-/*
- * Normal guests: the ordinary accessors
- */
-
 static MemTxResult normal_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                              void *buf, hwaddr len, bool is_write,
                              Error **errp)
 {
-    ERRP_GUARD();
-    MemTxResult result = access_begin(addr, is_write, errp);
-
-    if (result == MEMTX_OK) {
-        if (range_wraps(addr, len, errp)) {
-            result = MEMTX_DECODE_ERROR;
-        } else {
-            /* attrs.debug lets it write to ROM */
-            result = access_result(address_space_rw(as, addr, attrs, buf, len,
-                                                    is_write), addr, errp);
-        }
-    }
-    return access_end(addr, is_write, result, errp);
+    /* attrs.debug lets it write to ROM */
+    return access_result(address_space_rw(as, addr, attrs, buf, len, is_write),
+                         addr, errp);
 }
 
 static MemTxResult normal_memory_read_debug(AddressSpace *as, hwaddr addr,
                                             MemTxAttrs attrs, void *buf,
-                                            hwaddr len, Error **errp)
+                                            hwaddr len,
+                                            MemoryDebugScope *scope,
+                                            Error **errp)
 {
     return normal_rw(as, addr, attrs, buf, len, false, errp);
 }
@@ -318,6 +322,7 @@ static MemTxResult normal_memory_read_debug(AddressSpace *as, hwaddr addr,
 static MemTxResult normal_memory_write_debug(AddressSpace *as, hwaddr addr,
                                              MemTxAttrs attrs,
                                              const void *buf, hwaddr len,
+                                             MemoryDebugScope *scope,
                                              Error **errp)
 {
     return normal_rw(as, addr, attrs, (void *)buf, len, true, errp);
@@ -331,14 +336,180 @@ static const MemoryDebugOps normal_debug_ops = {
 const MemoryDebugOps *physical_memory_debug_op = &normal_debug_ops;
 
 /*
- * Encrypted guests: the RAM step
+ * Confidential guests: what the page tables map
+ */
+
+static bool mapped_page(hwaddr gpa, hwaddr size, bool shared, void *opaque,
+                        Error **errp)
+{
+    GArray **ranges = opaque;
+    GArray *array = ranges[shared];
+    MappedRange *last = array->len ?
+                        &g_array_index(array, MappedRange, array->len - 1) :
+                        NULL;
+    MappedRange range = { gpa, gpa + size };
+
+    if (last && gpa >= last->start && gpa <= last->end) {
+        last->end = MAX(last->end, range.end);
+        return true;
+    }
+    if (array->len == MAPPED_RANGES_MAX) {
+        error_setg(errp, "the guest's page tables map more than %d ranges of "
+                   "memory", MAPPED_RANGES_MAX);
+        return false;
+    }
+    g_array_append_val(array, range);
+    return true;
+}
+
+static int compare_ranges(const void *a, const void *b)
+{
+    const MappedRange *x = a, *y = b;
+
+    return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Sort, and merge what overlaps or touches */
+static void mapped_sort(GArray *array)
+{
+    guint n = 0;
+
+    g_array_sort(array, compare_ranges);
+    for (guint i = 1; i < array->len; i++) {
+        MappedRange *last = &g_array_index(array, MappedRange, n);
+        MappedRange *range = &g_array_index(array, MappedRange, i);
+
+        if (range->start <= last->end) {
+            last->end = MAX(last->end, range->end);
+        } else {
+            g_array_index(array, MappedRange, ++n) = *range;
+        }
+    }
+    g_array_set_size(array, MIN(array->len, n + 1));
+}
+
+/* Is @gpa in one of the ranges?  Cut *@len to where that changes. */
+static bool mapped_lookup(GArray *array, hwaddr gpa, hwaddr *len)
+{
+    guint low = 0, high = array->len;
+    MappedRange *range;
+
+    while (low < high) {
+        guint middle = low + (high - low) / 2;
+
+        if (g_array_index(array, MappedRange, middle).end > gpa) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    if (low == array->len) {
+        return false;
+    }
+    range = &g_array_index(array, MappedRange, low);
+    if (range->start > gpa) {
+        *len = MIN(*len, range->start - gpa);
+        return false;
+    }
+    *len = MIN(*len, range->end - gpa);
+    return true;
+}
+
+static ConfidentialGuestPageState mapped_state(hwaddr gpa, hwaddr *len)
+{
+    MappedPages *mapped = &memory_debug.mapped;
+
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    if (!mapped->view || mapped->view != memory_debug.stopped_view ||
+        mapped->error) {
+        return CGS_PAGE_UNKNOWN;
+    }
+    /* Kernels leave private mappings of pages that they share */
+    if (mapped_lookup(mapped->ranges[true], gpa, len)) {
+        return CGS_PAGE_HOST;
+    }
+    return mapped_lookup(mapped->ranges[false], gpa, len) ?
+           CGS_PAGE_PRIVATE : CGS_PAGE_UNKNOWN;
+}
+
+static void mapped_replace(MappedPages *mapped)
+{
+    MappedPages old;
+
+    WITH_QEMU_LOCK_GUARD(&memory_debug.cache_lock) {
+        old = memory_debug.mapped;
+        memory_debug.mapped = *mapped;
+    }
+    if (old.view) {
+        g_array_unref(old.ranges[0]);
+        g_array_unref(old.ranges[1]);
+        error_free(old.error);
+    }
+}
+
+bool memory_debug_find_mapped(Error **errp)
+{
+    ConfidentialGuestSupport *guest = memory_debug.guest;
+    MappedPages mapped = {};
+
+    /* What the search itself reads, as the note of VMCOREINFO, is private */
+    if (!guest || !guest_class()->debug_find_mapped ||
+        memory_debug.finding_mapped) {
+        return true;
+    }
+    WITH_QEMU_LOCK_GUARD(&memory_debug.cache_lock) {
+        mapped.view = memory_debug.stopped_view;
+    }
+    if (!mapped.view) {
+        error_setg(errp, "the VM is running");
+        return false;
+    }
+    if (mapped.view != memory_debug.mapped.view) {
+        mapped.ranges[0] = g_array_new(FALSE, FALSE, sizeof(MappedRange));
+        mapped.ranges[1] = g_array_new(FALSE, FALSE, sizeof(MappedRange));
+        memory_debug.finding_mapped = true;
+        guest_class()->debug_find_mapped(guest, mapped_page, mapped.ranges,
+                                         &mapped.error);
+        memory_debug.finding_mapped = false;
+        mapped_sort(mapped.ranges[0]);
+        mapped_sort(mapped.ranges[1]);
+        mapped_replace(&mapped);
+    }
+    if (memory_debug.mapped.error) {
+        error_propagate(errp, error_copy(memory_debug.mapped.error));
+        return false;
+    }
+    return true;
+}
+
+/*
+ * Confidential guests: the RAM step
  */
 
 typedef enum RamAccess {
     RAM_READ,
-    RAM_READ_ONCE,      /* past the page cache */
+    RAM_READ_UNCACHED,
     RAM_WRITE,
 } RamAccess;
+
+void memory_region_set_ram_debug_ops(MemoryRegion *mr,
+                                     const MemoryRegionRAMReadWriteOps *ops)
+{
+    assert(!mr->alias);
+    mr->ram_debug_ops = ops;
+}
+
+bool memory_debug_parallel(void)
+{
+    MemoryRegion *mr = current_machine->ram;
+
+    return mr && mr->ram_debug_ops && mr->ram_debug_ops->parallel;
+}
+
+bool memory_debug_is_device_ram(MemoryRegion *mr)
+{
+    return object_dynamic_cast(mr->owner, TYPE_DEVICE) && !mr->rom_device;
+}
 
 /* What invalidate_and_set_dirty() does in physmem.c after a write */
 static void debug_write_done(MemoryRegion *mr, hwaddr offset, hwaddr len)
@@ -360,12 +531,22 @@ static MemTxResult private_read(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     MemTxResult result;
 
     result = mr->ram_debug_ops->read(mr, offset, gpa, buf, len, errp);
-    memory_debug.stats.reads++;
-    memory_debug.stats.bytes_read += len;
-    memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_BACKEND] +=
-        result != MEMTX_OK;
+    stat64_add(&memory_debug.stats.reads, 1);
+    stat64_add(&memory_debug.stats.bytes_read, len);
     trace_memory_debug_private_read(gpa, len, result);
     return result;
+}
+
+/* A reader that has begun earlier must not keep what it has read */
+static void forget_pages(MemoryRegion *mr, hwaddr offset, hwaddr len)
+{
+    hwaddr page = QEMU_ALIGN_DOWN(offset, MEMORY_DEBUG_PAGE_SIZE);
+
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    memory_debug.writes++;
+    for (; page < offset + len; page += MEMORY_DEBUG_PAGE_SIZE) {
+        debug_page_cache_drop(memory_debug.cache, mr, page);
+    }
 }
 
 static MemTxResult private_write(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
@@ -373,67 +554,75 @@ static MemTxResult private_write(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 {
     MemTxResult result;
 
-    for (hwaddr page = QEMU_ALIGN_DOWN(offset, MEMORY_DEBUG_PAGE_SIZE);
-         page < offset + len; page += MEMORY_DEBUG_PAGE_SIZE) {
-        debug_page_cache_drop(memory_debug.cache, mr, page);
-    }
     result = mr->ram_debug_ops->write(mr, offset, gpa, buf, len, errp);
+    forget_pages(mr, offset, len);
     debug_write_done(mr, offset, len);
-    memory_debug.stats.writes++;
-    memory_debug.stats.bytes_written += len;
-    memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_BACKEND] +=
-        result != MEMTX_OK;
+    stat64_add(&memory_debug.stats.writes, 1);
+    stat64_add(&memory_debug.stats.bytes_written, len);
     trace_memory_debug_private_write(gpa, len, result);
     return result;
 }
 
-/* A read within one page, of which all is decrypted and kept */
-static MemTxResult private_read_cached(MemoryRegion *mr, hwaddr offset,
-                                       hwaddr gpa, void *buf, hwaddr len,
-                                       Error **errp)
+static bool read_from_cache(uint64_t view, MemoryRegion *mr, hwaddr page,
+                            hwaddr in_page, void *buf, hwaddr len,
+                            uint64_t *writes)
 {
-    hwaddr in_page = offset % MEMORY_DEBUG_PAGE_SIZE;
-    const uint8_t *data = debug_page_cache_find(memory_debug.cache, mr,
-                                                offset - in_page);
-    MemTxResult result;
-    uint8_t *page;
+    const uint8_t *data;
 
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    *writes = memory_debug.writes;
+    data = debug_page_cache_find(memory_debug.cache, view, mr, page);
     if (data) {
-        memory_debug.stats.cache_hits++;
         memcpy(buf, data + in_page, len);
-        return MEMTX_OK;
     }
-    page = debug_page_cache_claim(memory_debug.cache, mr, offset - in_page);
-    result = private_read(mr, offset - in_page, gpa - in_page, page,
-                          MEMORY_DEBUG_PAGE_SIZE, errp);
-    if (result == MEMTX_OK) {
-        memcpy(buf, page + in_page, len);
-    } else {
-        debug_page_cache_drop(memory_debug.cache, mr, offset - in_page);
-    }
-    return result;
+    return data;
 }
 
-/* Small reads come again and again to the same page, large ones do not */
-static bool use_cache(hwaddr offset, hwaddr gpa, hwaddr len)
+/* A read within one page, of which all is decrypted and kept */
+static MemTxResult private_read_cached(uint64_t view, MemoryRegion *mr,
+                                       hwaddr offset, hwaddr gpa, void *buf,
+                                       hwaddr len, Error **errp)
 {
-    return (memory_debug.vm_stopped || memory_debug.readers) &&
-           len <= MEMORY_DEBUG_PAGE_SIZE &&
-           (offset - gpa) % MEMORY_DEBUG_PAGE_SIZE == 0;
+    hwaddr in_page = offset % MEMORY_DEBUG_PAGE_SIZE;
+    hwaddr page = offset - in_page;
+    uint8_t data[MEMORY_DEBUG_PAGE_SIZE];
+    MemTxResult result;
+    uint64_t writes;
+
+    if (read_from_cache(view, mr, page, in_page, buf, len, &writes)) {
+        stat64_add(&memory_debug.stats.cache_hits, 1);
+        return MEMTX_OK;
+    }
+    result = private_read(mr, page, gpa - in_page, data, sizeof(data), errp);
+    if (result == MEMTX_OK) {
+        memcpy(buf, data + in_page, len);
+        QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+        if (writes == memory_debug.writes) {
+            debug_page_cache_insert(memory_debug.cache, view, mr, page, data);
+        }
+    }
+    memory_debug_wipe(data, sizeof(data));
+    return result;
 }
 
 static MemTxResult private_rw(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                               void *buf, hwaddr *len, RamAccess access,
-                              Error **errp)
+                              MemoryDebugScope *scope, Error **errp)
 {
+    uint64_t view;
+
     if (access == RAM_WRITE) {
         return private_write(mr, offset, gpa, buf, *len, errp);
     }
-    if (access == RAM_READ_ONCE || !use_cache(offset, gpa, *len)) {
+    /* Small reads come again and again to the same page, large ones do not */
+    view = access == RAM_READ && *len <= MEMORY_DEBUG_PAGE_SIZE &&
+           QEMU_IS_ALIGNED(offset - gpa, MEMORY_DEBUG_PAGE_SIZE) ?
+           scope_view(scope) : 0;
+    if (!view) {
         return private_read(mr, offset, gpa, buf, *len, errp);
     }
     *len = MIN(*len, MEMORY_DEBUG_PAGE_SIZE - offset % MEMORY_DEBUG_PAGE_SIZE);
-    return private_read_cached(mr, offset, gpa, buf, *len, errp);
+    return private_read_cached(view, mr, offset, gpa, buf, *len, errp);
 }
 
 static void host_rw(MemoryRegion *mr, hwaddr offset, void *buf, hwaddr len,
@@ -449,35 +638,91 @@ static void host_rw(MemoryRegion *mr, hwaddr offset, void *buf, hwaddr len,
     }
 }
 
-/*
- * May @len bytes be accessed, and how?  *@state is that of the run which
- * *@len is cut to.  Called with memory_debug.lock held.
- */
-static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
-                                MemTxAttrs attrs, hwaddr *len,
-                                EncryptedPageState *state, Error **errp)
+static void conflict_error(MemTxAttrs attrs, Error **errp)
 {
     ERRP_GUARD();
-    EncryptedGuest *eg = memory_debug.guest;
+    bool private = attrs.encryption == MEMTX_ENCRYPTION_PRIVATE;
 
-    if (!within_limit(false, errp)) {
-        memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_LIMIT]++;
-        return false;
+    error_setg(errp, "the page-table entry says that the page is %s, but it is"
+               " %s", private ? "private" : "shared",
+               private ? "shared with the host" : "private");
+    error_append_hint(errp, "The guest cannot access it either. Its contents "
+                      "are at the physical address without the page-table "
+                      "bit.\n");
+}
+
+static void unknown_error(Error **errp)
+{
+    ERRP_GUARD();
+    ConfidentialGuestPageBit bit = memory_debug_page_bit();
+    Error *why;
+
+    WITH_QEMU_LOCK_GUARD(&memory_debug.cache_lock) {
+        why = memory_debug.mapped.error;
+        error_setg(errp, "it is not known whether the page is private or "
+                   "shared: %s", !memory_debug.stopped_view ?
+                   "the VM is running" : why ? error_get_pretty(why) :
+                   "no page table maps it");
     }
-    if (!policy_allows(errp)) {
-        memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_POLICY]++;
+    error_append_hint(errp, "Write to a virtual address, or set the C-bit (0x%"
+                      PRIx64 ") in the address if the page is private.\n",
+                      bit.mask);
+}
+
+/* Does @mr's RAM from @offset on lie at @gpa?  Cut *@len to what does. */
+static bool is_mapped_at(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
+                         hwaddr *len)
+{
+    hwaddr mapped;
+
+    RCU_READ_LOCK_GUARD();
+    return address_space_translate(&address_space_memory, gpa, &mapped, len,
+                                   false, MEMTXATTRS_UNSPECIFIED) == mr &&
+           mapped == offset;
+}
+
+/*
+ * May @len bytes be accessed, and how?  *@state is that of the run which
+ * *@len is cut to.  Called during a transfer.
+ */
+static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
+                                MemTxAttrs attrs, hwaddr *len, bool is_write,
+                                ConfidentialGuestPageState *state,
+                                Error **errp)
+{
+    if (!memory_debug_check(is_write, errp)) {
         return false;
     }
     *len = MIN(*len, MEMORY_DEBUG_RUN_MAX);
-    *state = ENCRYPTED_GUEST_GET_CLASS(eg)->page_state(eg, mr, offset, gpa,
-                                                       attrs, len);
+    *state = CGS_PAGE_HOST;
+    if (mr->ram_debug_ops) {
+        *state = guest_class()->debug_page_state(memory_debug.guest, mr,
+                                                 offset, gpa, attrs, len);
+    }
     assert(*len);
-    if (*state == ENCRYPTED_PAGE_CONFLICT) {
-        memory_debug.stats.failures[MEMORY_DEBUG_FAILURE_CONFLICT]++;
-        error_setg(errp, "the page-table entry says that the page is private,"
-                   " but it is shared with the host");
-        error_append_hint(errp, "The guest cannot access it either. Its "
-                          "shared contents are at the physical address.\n");
+    if (*state == CGS_PAGE_UNKNOWN) {
+        *state = mapped_state(gpa, len);
+    }
+    if (*state == CGS_PAGE_CONFLICT) {
+        conflict_error(attrs, errp);
+        return false;
+    }
+    if (*state == CGS_PAGE_UNKNOWN && is_write) {
+        unknown_error(errp);
+        return false;
+    }
+    if (*state == CGS_PAGE_MEASURED) {
+        if (is_write) {
+            error_setg(errp, "the page is part of what is measured at launch, "
+                       "it cannot be changed before the guest runs");
+            return false;
+        }
+        *state = CGS_PAGE_HOST;
+    }
+    if (*state != CGS_PAGE_HOST && mr->ram_debug_ops->by_gpa &&
+        !is_mapped_at(mr, offset, gpa, len)) {
+        error_setg(errp, "RAM '%s' is not mapped at 0x%" HWADDR_PRIx
+                   " any more", memory_region_name(mr), gpa);
         return false;
     }
     return true;
@@ -487,31 +732,37 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
                                      hwaddr gpa, MemTxAttrs attrs, void *buf,
                                      hwaddr *len, RamAccess access,
-                                     Error **errp)
+                                     MemoryDebugScope *scope, Error **errp)
 {
-    EncryptedPageState state;
+    MemTxResult result = MEMTX_OK;
+    ConfidentialGuestPageState state;
 
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    if (!encrypted_ram_state(mr, offset, gpa, attrs, len, &state, errp)) {
-        return MEMTX_ACCESS_ERROR;
+    memory_debug_transfer_begin();
+    if (!encrypted_ram_state(mr, offset, gpa, attrs, len, access == RAM_WRITE,
+                             &state, errp)) {
+        result = MEMTX_ACCESS_ERROR;
+    } else if (state == CGS_PAGE_HOST) {
+        host_rw(mr, offset, buf, *len, access == RAM_WRITE);
+    } else {
+        if (state == CGS_PAGE_UNKNOWN && scope) {
+            scope->assumed_private = true;
+        }
+        result = private_rw(mr, offset, gpa, buf, len, access, scope, errp);
     }
-    if (state == ENCRYPTED_PAGE_PRIVATE) {
-        return private_rw(mr, offset, gpa, buf, len, access, errp);
-    }
-    host_rw(mr, offset, buf, *len, access == RAM_WRITE);
-    return MEMTX_OK;
+    memory_debug_transfer_end();
+    return result;
 }
 
 /* If it fails, *@gpa is where the run that failed begins */
 static MemTxResult encrypted_ram_runs(MemoryRegion *mr, hwaddr offset,
                                       hwaddr *gpa, MemTxAttrs attrs,
-                                      void *buf, hwaddr len,
-                                      RamAccess access, Error **errp)
+                                      void *buf, hwaddr len, RamAccess access,
+                                      MemoryDebugScope *scope, Error **errp)
 {
     while (len) {
         hwaddr run = len;
         MemTxResult result = encrypted_ram_run(mr, offset, *gpa, attrs, buf,
-                                               &run, access, errp);
+                                               &run, access, scope, errp);
 
         if (result != MEMTX_OK) {
             return result;
@@ -524,175 +775,198 @@ static MemTxResult encrypted_ram_runs(MemoryRegion *mr, hwaddr offset,
     return MEMTX_OK;
 }
 
-static MemTxResult encrypted_ram_rw(MemoryRegion *mr, hwaddr offset,
-                                    hwaddr gpa, MemTxAttrs attrs, void *buf,
-                                    hwaddr len, bool is_write, Error **errp)
-{
-    ERRP_GUARD();
-    MemTxResult result = encrypted_ram_runs(mr, offset, &gpa, attrs, buf, len,
-                                            is_write ? RAM_WRITE : RAM_READ,
-                                            errp);
-
-    if (result != MEMTX_OK) {
-        error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx ": ",
-                      is_write ? "write" : "read", gpa);
-    }
-    return result;
-}
-
 MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
-                                  MemTxAttrs attrs, void *buf, hwaddr len,
-                                  Error **errp)
+                                  void *buf, hwaddr len,
+                                  MemoryDebugScope *scope, Error **errp)
 {
-    if (!memory_debug.guest || !mr->ram_debug_ops) {
+    if (!memory_debug.guest) {
         host_rw(mr, offset, buf, len, false);
         return MEMTX_OK;
     }
-    return encrypted_ram_runs(mr, offset, &gpa, attrs, buf, len,
-                              RAM_READ_ONCE, errp);
+    return encrypted_ram_runs(mr, offset, &gpa, MEMTXATTRS_UNSPECIFIED, buf,
+                              len, scope ? RAM_READ : RAM_READ_UNCACHED, scope,
+                              errp);
 }
 
 /*
- * Encrypted guests: the FlatView
+ * Confidential guests: the FlatView
  */
 
 /*
- * The region behind @addr, with a reference taken, so that it stays when
- * the RCU critical section has ended.
+ * The section at @addr, with a reference to its region; *@len is cut to it,
+ * or to the hole before the next one, with no region.
  */
-static MemoryRegion *section_at(AddressSpace *as, hwaddr addr,
-                                hwaddr *offset, hwaddr *len, bool is_write,
-                                MemTxAttrs attrs)
+static MemoryRegionSection section_at(AddressSpace *as, hwaddr addr,
+                                      hwaddr *len)
 {
-    MemoryRegion *mr;
+    MemoryRegionSection section;
+    hwaddr start;
 
-    RCU_READ_LOCK_GUARD();
-    mr = address_space_translate(as, addr, offset, len, is_write, attrs);
-    memory_region_ref(mr);
-    return mr;
-}
-
-static bool has_encrypted_ram(MemoryRegion *mr)
-{
-    return memory_region_supports_direct_access(mr) && !mr->alias &&
-           mr->ram_debug_ops;
-}
-
-static MemTxResult section_rw(AddressSpace *as, hwaddr addr,
-                              MemTxAttrs attrs, void *buf, hwaddr *len,
-                              bool is_write, Error **errp)
-{
-    hwaddr offset;
-    MemoryRegion *mr = section_at(as, addr, &offset, len, is_write, attrs);
-    MemTxResult result;
-
-    if (has_encrypted_ram(mr)) {
-        result = encrypted_ram_rw(mr, offset, addr, attrs, buf, *len,
-                                  is_write, errp);
-    } else {
-        result = access_result(address_space_rw(as, addr, attrs, buf, *len,
-                                                is_write), addr, errp);
+    if (addr) {
+        *len = MIN(*len, -addr);    /* the end of the address space */
     }
-    memory_region_unref(mr);
-    return result;
+    section = memory_region_find(as->root, addr, *len);
+    start = section.offset_within_address_space;
+    if (!section.mr) {
+        return section;
+    }
+    if (start > addr) {
+        memory_region_unref(section.mr);
+        *len = start - addr;
+        return (MemoryRegionSection) {};
+    }
+    *len = MIN(*len, int128_get64(section.size));
+    return section;
 }
 
-/* Would the first access to every part of the range be refused? */
-static MemTxResult section_check_write(AddressSpace *as, hwaddr addr,
-                                       MemTxAttrs attrs, hwaddr *len,
-                                       Error **errp)
+static bool is_ram(MemoryRegion *mr)
 {
-    ERRP_GUARD();
-    hwaddr offset;
-    MemoryRegion *mr = section_at(as, addr, &offset, len, true, attrs);
+    return mr && memory_region_supports_direct_access(mr);
+}
+
+/* By its region, as another may be mapped there by now */
+static MemTxResult mmio_rw(MemoryRegion *mr, hwaddr offset, MemTxAttrs attrs,
+                           void *buf, hwaddr len, bool is_write)
+{
     MemTxResult result = MEMTX_OK;
-    EncryptedPageState state;
+    bool locked = prepare_mmio_access(mr);
 
-    if (has_encrypted_ram(mr)) {
-        QEMU_LOCK_GUARD(&memory_debug.lock);
-        if (!encrypted_ram_state(mr, offset, addr, attrs, len, &state,
-                                 errp)) {
-            error_prepend(errp, "cannot write physical address 0x%"
-                          HWADDR_PRIx ": ", addr);
-            result = MEMTX_ACCESS_ERROR;
-        }
-    } else if (!memory_region_supports_direct_access(mr)) {
-        *len = memory_access_size(mr, *len, offset);
-        if (!memory_region_access_valid(mr, offset, *len, true, attrs)) {
-            result = access_result(MEMTX_DECODE_ERROR, addr, errp);
-        }
-    }
-    memory_region_unref(mr);
-    return result;
-}
-
-static MemTxResult range_check_write(AddressSpace *as, hwaddr addr,
-                                     MemTxAttrs attrs, hwaddr len,
-                                     Error **errp)
-{
     while (len) {
-        hwaddr l = len;
-        MemTxResult result = section_check_write(as, addr, attrs, &l, errp);
+        hwaddr l = memory_access_size(mr, MIN(len, sizeof(uint64_t)), offset);
+        uint64_t val = is_write ? ldn_he_p(buf, l) : 0;
 
-        if (result != MEMTX_OK) {
-            return result;
+        if (is_write) {
+            result |= memory_region_dispatch_write(mr, offset, val,
+                                                   size_memop(l), attrs);
+        } else {
+            result |= memory_region_dispatch_read(mr, offset, &val,
+                                                  size_memop(l), attrs);
+            stn_he_p(buf, l, val);
         }
-        addr += l;
+        offset += l;
+        buf += l;
         len -= l;
     }
-    return MEMTX_OK;
+    if (locked) {
+        bql_unlock();
+    }
+    return result;
 }
 
+static MemTxResult section_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                              void *buf, hwaddr *len, bool is_write,
+                              MemoryDebugScope *scope, Error **errp)
+{
+    ERRP_GUARD();
+    MemoryRegionSection section = section_at(as, addr, len);
+    hwaddr gpa = addr;
+    MemTxResult result;
+
+    if (!section.mr) {
+        result = access_result(MEMTX_DECODE_ERROR, addr, errp);
+    } else if (!is_ram(section.mr)) {
+        result = mmio_rw(section.mr, section.offset_within_region, attrs, buf,
+                         *len, is_write);
+        access_result(result, addr, errp);
+    } else {
+        result = encrypted_ram_runs(section.mr, section.offset_within_region,
+                                    &gpa, attrs, buf, *len,
+                                    is_write ? RAM_WRITE : RAM_READ, scope,
+                                    errp);
+        if (result != MEMTX_OK) {
+            error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx
+                          ": ", is_write ? "write" : "read", gpa);
+        }
+        if (result == MEMTX_DECODE_ERROR) {
+            result = MEMTX_ERROR;   /* there is RAM, but no such page yet */
+        }
+    }
+    memory_region_unref(section.mr);
+    return result;
+}
+
+/* Goes on behind holes, as the ordinary accessors do; the first error counts */
 static MemTxResult range_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                             void *buf, hwaddr len, bool is_write,
-                            Error **errp)
+                            MemoryDebugScope *scope, Error **errp)
 {
+    MemTxResult first = MEMTX_OK;
+
     while (len) {
         hwaddr l = len;
-        MemTxResult result;
+        MemTxResult result = section_rw(as, addr, attrs, buf, &l, is_write,
+                                        scope, first ? NULL : errp);
 
-        result = section_rw(as, addr, attrs, buf, &l, is_write, errp);
-        if (result != MEMTX_OK) {
-            return result;
+        first = first ?: result;
+        if (result != MEMTX_OK && result != MEMTX_DECODE_ERROR) {
+            break;
         }
         addr += l;
         buf += l;
         len -= l;
     }
-    return MEMTX_OK;
+    return first;
 }
 
-MemTxResult address_space_read_debug(AddressSpace *as, hwaddr addr,
-                                     MemTxAttrs attrs, void *buf, hwaddr len,
+/* Would any part of a write to RAM be refused?  Then nothing is written. */
+static MemTxResult range_check_write(AddressSpace *as, hwaddr addr,
+                                     MemTxAttrs attrs, hwaddr len,
                                      Error **errp)
 {
-    if (range_wraps(addr, len, errp)) {
-        return MEMTX_DECODE_ERROR;
+    ERRP_GUARD();
+    bool ok = true;
+
+    while (len && ok) {
+        hwaddr l = len;
+        MemoryRegionSection section = section_at(as, addr, &l);
+        ConfidentialGuestPageState state;
+
+        if (is_ram(section.mr)) {
+            memory_debug_transfer_begin();
+            ok = encrypted_ram_state(section.mr, section.offset_within_region,
+                                     addr, attrs, &l, true, &state, errp);
+            memory_debug_transfer_end();
+        }
+        memory_region_unref(section.mr);
+        if (!ok) {
+            error_prepend(errp, "cannot write physical address 0x%" HWADDR_PRIx
+                          ": ", addr);
+        }
+        addr += l;
+        len -= l;
     }
-    return range_rw(as, addr, attrs, buf, len, false, errp);
+    return ok ? MEMTX_OK : MEMTX_ACCESS_ERROR;
 }
 
-MemTxResult address_space_write_rom_debug(AddressSpace *as, hwaddr addr,
-                                          MemTxAttrs attrs, const void *buf,
-                                          hwaddr len, Error **errp)
+static MemTxResult address_space_read_debug(AddressSpace *as, hwaddr addr,
+                                            MemTxAttrs attrs, void *buf,
+                                            hwaddr len,
+                                            MemoryDebugScope *scope,
+                                            Error **errp)
+{
+    return range_rw(as, addr, attrs, buf, len, false, scope, errp);
+}
+
+static MemTxResult address_space_write_rom_debug(AddressSpace *as, hwaddr addr,
+                                                 MemTxAttrs attrs,
+                                                 const void *buf, hwaddr len,
+                                                 MemoryDebugScope *scope,
+                                                 Error **errp)
 {
     MemTxResult result;
 
-    if (range_wraps(addr, len, errp)) {
-        return MEMTX_DECODE_ERROR;
-    }
     attrs.debug = 1;    /* ROM can be written */
     result = range_check_write(as, addr, attrs, len, errp);
     if (result != MEMTX_OK) {
         return result;
     }
-    return range_rw(as, addr, attrs, (void *)buf, len, true, errp);
+    return range_rw(as, addr, attrs, (void *)buf, len, true, scope, errp);
 }
 
 /* Move the page-table bit of *@addr to the attributes */
 static MemTxAttrs strip_page_bit(hwaddr *addr, MemTxAttrs attrs)
 {
-    EncryptedPageBit bit = memory_debug_page_bit();
+    ConfidentialGuestPageBit bit = memory_debug_page_bit();
 
     if (*addr & bit.mask) {
         *addr &= ~bit.mask;
@@ -702,35 +976,60 @@ static MemTxAttrs strip_page_bit(hwaddr *addr, MemTxAttrs attrs)
     return attrs;
 }
 
-MemTxResult
-address_space_encrypted_memory_read_debug(AddressSpace *as, hwaddr addr,
-                                          MemTxAttrs attrs, void *buf,
-                                          hwaddr len, Error **errp)
+/* Every access by encrypted_debug_ops begins with this */
+static bool access_begin(hwaddr *addr, MemTxAttrs *attrs, bool is_write,
+                         Error **errp)
 {
     ERRP_GUARD();
-    MemTxResult result = access_begin(addr, false, errp);
 
-    if (result == MEMTX_OK) {
-        attrs = strip_page_bit(&addr, attrs);
-        result = address_space_read_debug(as, addr, attrs, buf, len, errp);
+    if (!memory_debug_object_check(is_write, errp)) {
+        error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx ": ",
+                      is_write ? "write" : "read", *addr);
+        return false;
     }
-    return access_end(addr, false, result, errp);
+    *attrs = strip_page_bit(addr, *attrs);
+    if (attrs->encryption == MEMTX_ENCRYPTION_UNKNOWN && bql_locked()) {
+        memory_debug_find_mapped(NULL);
+    }
+    return true;
 }
 
-MemTxResult
-address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
-                                        MemTxAttrs attrs, const void *buf,
-                                        hwaddr len, Error **errp)
+static MemTxResult
+address_space_encrypted_memory_read_debug(AddressSpace *as, hwaddr addr,
+                                          MemTxAttrs attrs, void *buf,
+                                          hwaddr len, MemoryDebugScope *scope,
+                                          Error **errp)
 {
     ERRP_GUARD();
-    MemTxResult result = access_begin(addr, true, errp);
+    MemTxResult result = MEMTX_ACCESS_ERROR;
 
-    if (result == MEMTX_OK) {
-        attrs = strip_page_bit(&addr, attrs);
-        result = address_space_write_rom_debug(as, addr, attrs, buf, len,
-                                               errp);
+    if (access_begin(&addr, &attrs, false, errp)) {
+        result = address_space_read_debug(as, addr, attrs, buf, len, scope,
+                                          errp);
     }
-    return access_end(addr, true, result, errp);
+    if (result != MEMTX_OK) {
+        memory_debug_remember_failure(addr, false, false, *errp);
+    }
+    return result;
+}
+
+static MemTxResult
+address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
+                                        MemTxAttrs attrs, const void *buf,
+                                        hwaddr len, MemoryDebugScope *scope,
+                                        Error **errp)
+{
+    ERRP_GUARD();
+    MemTxResult result = MEMTX_ACCESS_ERROR;
+
+    if (access_begin(&addr, &attrs, true, errp)) {
+        result = address_space_write_rom_debug(as, addr, attrs, buf, len,
+                                               scope, errp);
+    }
+    if (result != MEMTX_OK) {
+        memory_debug_remember_failure(addr, false, true, *errp);
+    }
+    return result;
 }
 
 static const MemoryDebugOps encrypted_debug_ops = {
@@ -744,36 +1043,34 @@ static const MemoryDebugOps encrypted_debug_ops = {
 
 #define MEMTXATTRS_DEBUG ((MemTxAttrs) { .unspecified = true, .debug = 1 })
 
-MemTxResult cpu_physical_memory_read_debug(hwaddr addr, void *buf,
-                                           hwaddr len, Error **errp)
+MemTxResult cpu_physical_memory_read_debug(hwaddr addr, void *buf, hwaddr len,
+                                           MemoryDebugScope *scope,
+                                           Error **errp)
 {
     return physical_memory_debug_op->read(&address_space_memory, addr,
-                                          MEMTXATTRS_DEBUG, buf, len, errp);
+                                          MEMTXATTRS_DEBUG, buf, len, scope,
+                                          errp);
 }
 
 MemTxResult cpu_physical_memory_write_debug(hwaddr addr, const void *buf,
-                                            hwaddr len, Error **errp)
+                                            hwaddr len,
+                                            MemoryDebugScope *scope,
+                                            Error **errp)
 {
     return physical_memory_debug_op->write(&address_space_memory, addr,
-                                           MEMTXATTRS_DEBUG, buf, len, errp);
+                                           MEMTXATTRS_DEBUG, buf, len, scope,
+                                           errp);
 }
 
 MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
-                                         bool is_write, Error **errp)
+                                         bool is_write,
+                                         MemoryDebugScope *scope,
+                                         Error **errp)
 {
     if (is_write) {
-        return cpu_physical_memory_write_debug(addr, buf, len, errp);
+        return cpu_physical_memory_write_debug(addr, buf, len, scope, errp);
     }
-    return cpu_physical_memory_read_debug(addr, buf, len, errp);
-}
-
-MemTxResult memory_debug_read_physical(CPUState *cpu, hwaddr addr, void *buf,
-                                       hwaddr len, Error **errp)
-{
-    AddressSpace *as = cpu ? cpu->as : &address_space_memory;
-
-    return physical_memory_debug_op->read(as, addr, MEMTXATTRS_DEBUG, buf,
-                                          len, errp);
+    return cpu_physical_memory_read_debug(addr, buf, len, scope, errp);
 }
 
 const char *memory_debug_encryption_name(MemTxAttrs attrs)
@@ -788,71 +1085,79 @@ const char *memory_debug_encryption_name(MemTxAttrs attrs)
     }
 }
 
-hwaddr memory_debug_translate(CPUState *cpu, vaddr addr, MemTxAttrs *attrs,
-                              Error **errp)
+bool memory_debug_translate(CPUState *cpu, vaddr addr,
+                            MemoryDebugTranslation *translation,
+                            MemoryDebugScope *scope, Error **errp)
 {
     vaddr page = addr & TARGET_PAGE_MASK;
-    hwaddr phys;
+    hwaddr gpa;
 
     if (cpu->cc->sysemu_ops->translate_debug) {
-        phys = cpu->cc->sysemu_ops->translate_debug(cpu, page, attrs, errp);
-        attrs->debug = 1;
-        return phys;
+        return cpu->cc->sysemu_ops->translate_debug(cpu, addr, translation,
+                                                    scope, errp);
     }
-    phys = cpu_get_phys_page_attrs_debug(cpu, page, attrs);
-    if (phys == -1) {
+    gpa = cpu_get_phys_page_attrs_debug(cpu, page, &translation->attrs);
+    if (gpa == -1) {
         error_setg(errp, "no page is mapped at virtual address 0x%"
                    VADDR_PRIx, addr);
+        return false;
     }
-    return phys;
+    translation->gpa = gpa + (addr - page);
+    translation->len = TARGET_PAGE_SIZE - (addr - page);
+    return true;
 }
 
 /*
- * The length, at most @len, from @addr on that is contiguous in physical
- * memory and has the same attributes
+ * Translate the longest run, *@len bytes at most, that is contiguous in
+ * physical memory and has the same attributes.  Of a write, no more than a
+ * page, so that nothing behind a page that cannot be written changes.
  */
-static size_t contiguous_run(CPUState *cpu, vaddr addr, hwaddr phys,
-                             MemTxAttrs attrs, size_t len)
+static bool translate_run(CPUState *cpu, vaddr addr, size_t *len,
+                          bool is_write, MemoryDebugTranslation *run,
+                          MemoryDebugScope *scope, Error **errp)
 {
-    size_t run = MIN(len, -(addr | TARGET_PAGE_MASK));
+    size_t max = MIN(*len, is_write ? -(addr | TARGET_PAGE_MASK) :
+                                      MEMORY_DEBUG_RUN_MAX);
 
-    len = MIN(len, MEMORY_DEBUG_RUN_MAX);
-    while (run < len) {
-        MemTxAttrs next_attrs;
-        hwaddr next = memory_debug_translate(cpu, addr + run, &next_attrs,
-                                             NULL);
+    if (!memory_debug_translate(cpu, addr, run, scope, errp)) {
+        return false;
+    }
+    while (run->len < max) {
+        MemoryDebugTranslation next;
 
-        if (next != phys + run || memcmp(&attrs, &next_attrs, sizeof(attrs))) {
+        if (!memory_debug_translate(cpu, addr + run->len, &next, scope,
+                                    NULL) ||
+            next.gpa != run->gpa + run->len ||
+            memcmp(&next.attrs, &run->attrs, sizeof(next.attrs))) {
             break;
         }
-        run = MIN(len, run + TARGET_PAGE_SIZE);
+        run->len += next.len;
     }
-    return run;
+    *len = MIN(max, run->len);
+    return true;
 }
 
 /* One run of memory_debug_rw_virtual(); *@len is cut to it */
 static MemTxResult virtual_run(CPUState *cpu, vaddr addr, void *buf,
-                               size_t *len, bool is_write, Error **errp)
+                               size_t *len, bool is_write,
+                               MemoryDebugScope *scope, Error **errp)
 {
     ERRP_GUARD();
-    MemTxAttrs attrs;
-    hwaddr phys = memory_debug_translate(cpu, addr, &attrs, errp);
+    MemoryDebugTranslation run;
     AddressSpace *as;
     MemTxResult result;
 
-    if (phys == -1) {
-        count_failure(MEMORY_DEBUG_FAILURE_VIRTUAL);
+    if (!translate_run(cpu, addr, len, is_write, &run, scope, errp)) {
         return MEMTX_DECODE_ERROR;
     }
-    as = cpu_get_address_space(cpu, cpu_asidx_from_attrs(cpu, attrs));
-    phys += addr & ~TARGET_PAGE_MASK;
-    *len = contiguous_run(cpu, addr, phys, attrs, *len);
+    as = cpu_get_address_space(cpu, cpu_asidx_from_attrs(cpu, run.attrs));
+    run.attrs.debug = 1;
     if (is_write) {
-        result = physical_memory_debug_op->write(as, phys, attrs, buf, *len,
-                                                 errp);
+        result = physical_memory_debug_op->write(as, run.gpa, run.attrs, buf,
+                                                 *len, scope, errp);
     } else {
-        result = physical_memory_debug_op->read(as, phys, attrs, buf, *len,
-                                                errp);
+        result = physical_memory_debug_op->read(as, run.gpa, run.attrs, buf,
+                                                *len, scope, errp);
     }
     if (result != MEMTX_OK) {
         error_prepend(errp, "virtual address 0x%" VADDR_PRIx ": ", addr);
@@ -860,36 +1165,98 @@ static MemTxResult virtual_run(CPUState *cpu, vaddr addr, void *buf,
     return result;
 }
 
-MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
-                                    size_t len, bool is_write, Error **errp)
+static MemTxResult virtual_rw(CPUState *cpu, vaddr addr, void *buf, size_t len,
+                              bool is_write, MemoryDebugScope *scope,
+                              Error **errp)
 {
     ERRP_GUARD();
-    MemTxResult result = MEMTX_OK;
 
-    cpu_synchronize_state(cpu);
-    memory_debug_begin_reads();     /* of page tables, page by page */
     while (len) {
         size_t run = len;
+        MemTxResult result = virtual_run(cpu, addr, buf, &run, is_write,
+                                         scope, errp);
 
-        result = virtual_run(cpu, addr, buf, &run, is_write, errp);
         if (result != MEMTX_OK) {
-            remember_failure(addr, true, is_write, *errp);
-            break;
+            if (memory_debug.guest) {
+                memory_debug_remember_failure(addr, true, is_write,
+                                              *errp);
+            }
+            return result;
         }
         addr += run;
         buf += run;
         len -= run;
     }
-    memory_debug_end_reads();
+    return MEMTX_OK;
+}
+
+MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
+                                    size_t len, bool is_write,
+                                    MemoryDebugScope *scope, Error **errp)
+{
+    MemoryDebugScope own;
+    MemTxResult result;
+
+    cpu_synchronize_state(cpu);
+    if (scope) {
+        return virtual_rw(cpu, addr, buf, len, is_write, scope, errp);
+    }
+    memory_debug_scope_begin(&own);     /* for the page tables */
+    result = virtual_rw(cpu, addr, buf, len, is_write, &own, errp);
+    memory_debug_scope_end(&own);
     return result;
 }
 
-/* virtual memory access for debug (includes writing to ROM) */
-int cpu_memory_rw_debug(CPUState *cpu, vaddr addr, void *ptr, size_t len,
-                        bool is_write)
+static MemTxResult debug_read(CPUState *cpu, uint64_t addr, void *buf,
+                              hwaddr len, MemoryDebugScope *scope,
+                              Error **errp)
 {
-    return memory_debug_rw_virtual(cpu, addr, ptr, len, is_write,
-                                   NULL) == MEMTX_OK ? 0 : -1;
+    return cpu ? memory_debug_rw_virtual(cpu, addr, buf, len, false, scope,
+                                         errp) :
+                 cpu_physical_memory_read_debug(addr, buf, len, scope, errp);
+}
+
+bool memory_debug_read_some(CPUState *cpu, uint64_t addr, void *buf,
+                            hwaddr *len, MemoryDebugScope *scope, Error **errp)
+{
+    hwaddr max = MIN(*len, MEMORY_DEBUG_RUN_MAX), page;
+
+    *len = max;
+    if (debug_read(cpu, addr, buf, max, scope, NULL) == MEMTX_OK) {
+        return true;
+    }
+    for (*len = 0; *len < max; *len += page) {
+        page = MIN(max - *len, MEMORY_DEBUG_PAGE_SIZE -
+                               (addr + *len) % MEMORY_DEBUG_PAGE_SIZE);
+        if (debug_read(cpu, addr + *len, buf + *len, page, scope,
+                       *len ? NULL : errp) != MEMTX_OK) {
+            break;
+        }
+    }
+    return *len;
+}
+
+bool memory_debug_is_ram(hwaddr addr, hwaddr *len)
+{
+    MemoryRegionSection section;
+    bool ram;
+
+    if (addr) {
+        *len = MIN(*len, -addr);    /* what follows is at 0, without the bit */
+    }
+    addr &= ~memory_debug_page_bit().mask;
+    section = section_at(&address_space_memory, addr, len);
+    ram = is_ram(section.mr);
+    memory_region_unref(section.mr);
+    return ram;
+}
+
+void memory_debug_scope_warn(const MemoryDebugScope *scope)
+{
+    if (scope->assumed_private) {
+        warn_report("it is not known whether all of this memory is private; "
+                    "what is shared shows up as garbage");
+    }
 }
 
 /*
@@ -898,72 +1265,84 @@ int cpu_memory_rw_debug(CPUState *cpu, vaddr addr, void *ptr, size_t len,
 
 static void memory_debug_vm_state(void *opaque, bool running, RunState state)
 {
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    memory_debug.vm_stopped = !running;
-    memory_debug_drop_cache();
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    memory_debug.stopped_view = running ? 0 : ++memory_debug.last_view;
+    debug_page_cache_drop_all(memory_debug.cache);
 }
 
-static void memory_debug_forget(void *opaque)
+static void memory_debug_reset(void *opaque)
 {
-    QEMU_LOCK_GUARD(&memory_debug.lock);
-    memory_debug_drop_cache();
+    memory_debug_new_view();
 }
 
 static void memory_debug_ram_added(RAMBlockNotifier *n, void *host,
                                    size_t size, size_t max_size)
 {
-    EncryptedGuest *eg = memory_debug.guest;
     ram_addr_t offset;
     MemoryRegion *mr = memory_region_from_host(host, &offset);
 
     if (mr && !memory_region_is_ram_device(mr)) {
-        ENCRYPTED_GUEST_GET_CLASS(eg)->attach_ram(eg, mr);
+        guest_class()->debug_attach_ram(memory_debug.guest, mr);
     }
 }
 
 static void memory_debug_ram_changed(RAMBlockNotifier *n, void *host,
                                      size_t size, size_t max_size)
 {
-    memory_debug_forget(NULL);
+    memory_debug_convert_begin();
+    memory_debug_convert_end();
+}
+
+/* What backs a guest-physical address does not change during a transfer */
+
+static void memory_debug_map_begin(MemoryListener *listener)
+{
+    memory_debug_convert_begin();
+}
+
+static void memory_debug_map_commit(MemoryListener *listener)
+{
+    memory_debug_convert_end();
 }
 
 /* As the last handler, so that it sees what the others have written */
 static void memory_debug_machine_done(Notifier *n, void *data)
 {
-    qemu_register_reset(memory_debug_forget, NULL);
+    qemu_register_reset(memory_debug_reset, NULL);
 }
 
-void memory_debug_init(MachineState *ms)
+static void memory_debug_watch_machine(void)
 {
-    if (!object_dynamic_cast(OBJECT(ms->cgs), TYPE_ENCRYPTED_GUEST)) {
-        return;
-    }
-    memory_debug.guest = ENCRYPTED_GUEST(ms->cgs);
-    memory_debug.cache = debug_page_cache_new();
-    memory_debug.vm_stopped = true;
-    physical_memory_debug_op = &encrypted_debug_ops;
-
     memory_debug.ram_notifier = (RAMBlockNotifier) {
         .ram_block_added = memory_debug_ram_added,
         .ram_block_removed = memory_debug_ram_changed,
         .ram_block_resized = memory_debug_ram_changed,
     };
     ram_block_notifier_add(&memory_debug.ram_notifier);
+
+    memory_debug.listener = (MemoryListener) {
+        .name = "memory-debug",
+        .begin = memory_debug_map_begin,
+        .commit = memory_debug_map_commit,
+        .priority = INT_MAX,    /* commit after the accelerator */
+    };
+    memory_listener_register(&memory_debug.listener, &address_space_memory);
+
+    /* INT_MIN: who looks at the guest when it has stopped */
     qemu_add_vm_change_state_handler_prio(memory_debug_vm_state, NULL,
-                                          INT_MIN);
+                                          INT_MIN + 1);
     memory_debug.machine_done.notify = memory_debug_machine_done;
     qemu_add_machine_init_done_notifier(&memory_debug.machine_done);
 }
 
-static const TypeInfo encrypted_guest_info = {
-    .name = TYPE_ENCRYPTED_GUEST,
-    .parent = TYPE_INTERFACE,
-    .class_size = sizeof(EncryptedGuestClass),
-};
-
-static void memory_debug_register_types(void)
+void memory_debug_init(MachineState *ms)
 {
-    type_register_static(&encrypted_guest_info);
+    if (!ms->cgs) {
+        return;
+    }
+    memory_debug.guest = ms->cgs;
+    memory_debug.cache = debug_page_cache_new();
+    memory_debug.stopped_view = ++memory_debug.last_view;
+    physical_memory_debug_op = &encrypted_debug_ops;
+    memory_debug_watch_machine();
 }
-
-type_init(memory_debug_register_types)

@@ -1,5 +1,5 @@
 /*
- * The memory-debug object: what the operator says about debugging
+ * The memory-debug object: limits of, and hints for, debuggers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,48 +8,43 @@
 #define SYSTEM_MEMORY_DEBUG_OBJECT_H
 
 #include "exec/hwaddr.h"
-#include "qapi/qapi-types-memory-debug-object.h"
+#include "qapi/qapi-types-qom.h"
 #include "qom/object.h"
 
 /*
- * -object memory-debug,id=ID with -machine memory-debug=ID.  Its properties
- * are documented in qapi/memory-debug-object.json.  The object only takes
- * away: what it forbids goes to memory_debug_limit(), where all accesses ask.
+ * -object memory-debug,id=ID with -machine memory-debug=ID; its properties are
+ * documented in qapi/qom.json.  MachineState::memory_debug is the machine's
+ * object; once set, it stays.
  *
- * All functions are called with the BQL held.
+ * Functions are called with the BQL held unless they say otherwise.
  */
 #define TYPE_MEMORY_DEBUG_OBJECT "memory-debug"
 OBJECT_DECLARE_SIMPLE_TYPE(MemoryDebugObject, MEMORY_DEBUG_OBJECT)
 
-/* The machine's object, or NULL.  Once set, it stays. */
-MemoryDebugObject *memory_debug_object(void);
+/**
+ * memory_debug_object_check_link: may @target become the object of the
+ * machine @obj?  The check of the machine's link property @name.
+ */
+void memory_debug_object_check_link(const Object *obj, const char *name,
+                                    Object *target, Error **errp);
 
 /**
- * memory_debug_object_add_machine_property: "memory-debug" of machines
+ * memory_debug_object_start: does the guest have what the machine's object
+ * requires?
  *
- * @oc: TYPE_MACHINE's class
+ * Called once, when the machine is complete and a confidential guest knows its
+ * policy and the way to its memory.  Returns false with @errp set if the VM
+ * must not start.  An object without effect gets a warning.
  */
-void memory_debug_object_add_machine_property(ObjectClass *oc);
+bool memory_debug_object_start(Error **errp);
 
 /**
- * memory_debug_object_apply: let the machine's object take effect
+ * memory_debug_object_check: does the machine's object, if there is one, allow
+ * debuggers to read, or to write if @is_write?
  *
- * Called once, when the machine is complete, so that an encrypted guest
- * knows its policy and its backend, and before the first debugger.  Returns
- * false with @errp set when the object's properties ask for what this guest
- * does not have.  Nothing is wrong with no object.
+ * May be called from any thread.  Returns false with @errp set if not.
  */
-bool memory_debug_object_apply(Error **errp);
-
-/**
- * memory_debug_object_backend: the backend that the operator wants
- *
- * An EncryptedGuest with several backends takes this one, if it is not
- * MEMORY_DEBUG_BACKEND_AUTO.  It need not fail when it cannot:
- * memory_debug_object_apply() compares.  Valid from the accelerator's
- * initialisation on.
- */
-MemoryDebugBackend memory_debug_object_backend(void);
+bool memory_debug_object_check(bool is_write, Error **errp);
 
 /**
  * MemoryDebugTables: what the operator says of a vCPU's page tables
@@ -69,7 +64,7 @@ typedef struct MemoryDebugTables {
  * protected
  *
  * Returns false with @errp set when the operator has not said enough; the
- * error names the ways in which that can be done.
+ * error names the properties to set.
  */
 bool memory_debug_object_tables(int cpu_index, MemoryDebugTables *tables,
                                 Error **errp);

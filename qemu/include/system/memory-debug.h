@@ -11,15 +11,15 @@
 #include "exec/memattrs.h"
 #include "exec/vaddr.h"
 #include "qapi/error.h"
-#include "qemu/lockable.h"
-#include "system/encrypted-guest.h"
+#include "qemu/atomic.h"
+#include "qemu/units.h"
+#include "system/confidential-guest-support.h"
 
 /*
  * The monitor, the gdbstub and the dumps reach guest memory through this
- * layer.  For a normal guest it is the ordinary accessors.  For a guest
- * whose memory is encrypted it goes through the RAM's ram_debug_ops, obeys
- * the guest owner's policy, and never returns what the host sees of a
- * private page.
+ * layer.  For a normal guest it is the ordinary accessors.  For a
+ * confidential guest it goes through the RAM's ram_debug_ops, obeys the guest
+ * owner's policy, and never returns what the host sees of a private page.
  *
  * Devices must not use it: what a device reads and writes is shared.
  *
@@ -29,8 +29,8 @@
  * call, which may take milliseconds.
  *
  * Each failing call sets @errp (unless NULL) to one sentence for the user:
- * what could not be done, at which address, and why.  On a failing read the
- * contents of the buffer are undefined; nothing of it may be shown.
+ * what could not be done, at which address, and why.  After a failing read
+ * the contents of the buffer are undefined; nothing of it may be shown.
  */
 
 /* The unit of encryption state and of the page cache, in bytes */
@@ -39,26 +39,59 @@
 #define MEMORY_DEBUG_RUN_MAX    (1 * MiB)
 
 /**
+ * MemoryDebugScope: the accesses of one command
+ *
+ * Within a scope each page of private memory is decrypted once.  What is read
+ * in small pieces, or through page tables, then costs one ram_debug_ops call
+ * a page, and shows the page as it was at one moment.  All scopes that begin
+ * while the VM is stopped share their pages, until it runs again.
+ *
+ * It lives on the stack of the command.  Functions take NULL for an access
+ * that stands alone.
+ *
+ * @assumed_private: set when private memory was read at an address that may
+ *     as well be shared: the host has no record (SEV, SEV-ES), and no page
+ *     table that is known maps it.  For the user to know.
+ */
+struct MemoryDebugScope {
+    /*< private >*/
+    uint64_t view;
+
+    /*< public >*/
+    bool assumed_private;
+};
+
+void memory_debug_scope_begin(MemoryDebugScope *scope);
+void memory_debug_scope_end(MemoryDebugScope *scope);
+
+/**
  * MemoryDebugOps: how debug accesses reach memory
  *
  * @read: read @len bytes at physical address @addr of @as into @buf
- * @write: write @len bytes from @buf, ROM included.  Nothing is written
- *     if any part of the range is not backed by anything or is forbidden.
+ * @write: write @len bytes from @buf, ROM included.  Nothing is written if
+ *     any part of the range is forbidden.  A write that fails otherwise may
+ *     have written what comes before the failing byte, and behind a hole.
  *
- * A physical address of an encrypted guest may carry the guest's
+ * A physical address of a confidential guest may carry the guest's
  * page-table bit: with AMD's C-bit it means private, with TDX's shared bit
- * shared.  A bare address is taken as private on SEV, whose host has no
- * record of it; elsewhere the page's own state decides.
+ * shared.  Without it the page's own state decides.  Where the host has no
+ * record of that (SEV, SEV-ES), the guest's page tables decide while the VM
+ * is stopped; a page that they do not map is read as private, see
+ * MemoryDebugScope, and is not written.
  *
- * Returns MEMTX_OK, MEMTX_DECODE_ERROR (nothing there, or the range wraps),
+ * A range that reaches beyond the end of the address space goes on at 0.
+ *
+ * Returns MEMTX_OK, MEMTX_DECODE_ERROR (nothing is mapped there),
  * MEMTX_ACCESS_ERROR (forbidden) or MEMTX_ERROR (device, kernel or firmware
- * failed).  Zero @len is success.
+ * failed, or the guest has no such page yet).  Zero @len is success.
  */
 typedef struct MemoryDebugOps {
     MemTxResult (*read)(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                        void *buf, hwaddr len, Error **errp);
+                        void *buf, hwaddr len, MemoryDebugScope *scope,
+                        Error **errp);
     MemTxResult (*write)(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                         const void *buf, hwaddr len, Error **errp);
+                         const void *buf, hwaddr len, MemoryDebugScope *scope,
+                         Error **errp);
 } MemoryDebugOps;
 
 /* Never NULL; set once, before the machine's devices exist */
@@ -69,21 +102,29 @@ extern const MemoryDebugOps *physical_memory_debug_op;
  *
  * @read: read the plaintext of @len bytes at @offset of @mr into @buf
  * @write: write @len bytes so that the guest sees them
+ * @by_gpa: they go by @gpa, and reach whatever is mapped there
+ * @parallel: calls by several threads at once take less time than one by one
  *
  * @gpa is the guest-physical address of @offset, without page-table bit.
  * The range is private throughout, lies in one RAMBlock and is at most
  * MEMORY_DEBUG_RUN_MAX long; it may start and end at any byte.
  *
- * Called with memory_debug_lock() held and outside of RCU critical
- * sections, with or without the BQL, the VM running or stopped.
- * On failure @errp says why, and nothing in @buf is used.
+ * Called between memory_debug_transfer_begin() and _end() and outside of RCU
+ * critical sections, with or without the BQL, the VM running or stopped, by
+ * several threads at once.
+ *
+ * Return MEMTX_OK; MEMTX_DECODE_ERROR if the guest has no such page yet, as it
+ * has not accepted or touched it; MEMTX_ACCESS_ERROR or MEMTX_ERROR if it
+ * failed.  Unless it is MEMTX_OK, @errp says why, and nothing in @buf is used.
  */
-typedef struct MemoryRegionRAMReadWriteOps {
+struct MemoryRegionRAMReadWriteOps {
     MemTxResult (*read)(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                         void *buf, hwaddr len, Error **errp);
     MemTxResult (*write)(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                          const void *buf, hwaddr len, Error **errp);
-} MemoryRegionRAMReadWriteOps;
+    bool by_gpa;
+    bool parallel;
+};
 
 /**
  * memory_region_set_ram_debug_ops: route debug accesses of @mr's RAM
@@ -96,35 +137,18 @@ typedef struct MemoryRegionRAMReadWriteOps {
 void memory_region_set_ram_debug_ops(MemoryRegion *mr,
                                      const MemoryRegionRAMReadWriteOps *ops);
 
-/**
- * memory_debug_begin_reads, memory_debug_end_reads: read each page once
- *
- * Between the two, decrypted pages of a running guest are kept, as those of a
- * stopped one always are.  What is read in small pieces, or through page
- * tables, then costs one ram_debug_ops call a page, and shows the page as it
- * was at one moment.  For the time of one command; pairs nest.
- *
- * Called with the BQL held, and not released in between.
- */
-void memory_debug_begin_reads(void);
-void memory_debug_end_reads(void);
-
 /* Physical addresses of the system address space, as MemoryDebugOps */
 MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
-                                         bool is_write, Error **errp);
-MemTxResult cpu_physical_memory_read_debug(hwaddr addr, void *buf,
-                                           hwaddr len, Error **errp);
+                                         bool is_write,
+                                         MemoryDebugScope *scope,
+                                         Error **errp);
+MemTxResult cpu_physical_memory_read_debug(hwaddr addr, void *buf, hwaddr len,
+                                           MemoryDebugScope *scope,
+                                           Error **errp);
 MemTxResult cpu_physical_memory_write_debug(hwaddr addr, const void *buf,
-                                            hwaddr len, Error **errp);
-
-/**
- * memory_debug_read_physical: read as @cpu would, e.g. in SMM
- *
- * @cpu: vCPU, or NULL for the system address space
- * @addr: physical address in @cpu's address space
- */
-MemTxResult memory_debug_read_physical(CPUState *cpu, hwaddr addr, void *buf,
-                                       hwaddr len, Error **errp);
+                                            hwaddr len,
+                                            MemoryDebugScope *scope,
+                                            Error **errp);
 
 /**
  * memory_debug_rw_virtual: cpu_memory_rw_debug() with the reason
@@ -137,47 +161,68 @@ MemTxResult memory_debug_read_physical(CPUState *cpu, hwaddr addr, void *buf,
  * pages before the failing one.
  */
 MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
-                                    size_t len, bool is_write, Error **errp);
+                                    size_t len, bool is_write,
+                                    MemoryDebugScope *scope, Error **errp);
+
+/**
+ * memory_debug_read_some: read what can be read from @addr on
+ *
+ * @cpu: vCPU whose page tables translate @addr, or NULL if it is physical
+ * @len: bytes to read; cut to the pages before the first one that cannot be
+ *     read, and to MEMORY_DEBUG_RUN_MAX
+ *
+ * Called with the BQL held.  Returns false with @errp set, which names the
+ * byte, where the page of @addr itself cannot be read.
+ */
+bool memory_debug_read_some(CPUState *cpu, uint64_t addr, void *buf,
+                            hwaddr *len, MemoryDebugScope *scope,
+                            Error **errp);
+
+/**
+ * memory_debug_is_ram: is there RAM, ROM or flash at a physical address?
+ *
+ * @addr: in the system address space; may carry the page-table bit
+ * @len: bytes asked about; cut to those that have the same answer
+ *
+ * For commands that read what is not RAM as for a normal guest.
+ */
+bool memory_debug_is_ram(hwaddr addr, hwaddr *len);
+
+/* Warn the user if memory was read in @scope that may not be private */
+void memory_debug_scope_warn(const MemoryDebugScope *scope);
+
+/**
+ * MemoryDebugTranslation: where a guest-virtual address leads
+ *
+ * @gpa: guest-physical address, without page-table bit
+ * @len: bytes from there on that the same leaf entry maps
+ * @attrs: how to access them; .encryption is what the leaf entry says
+ */
+struct MemoryDebugTranslation {
+    hwaddr gpa;
+    uint64_t len;
+    MemTxAttrs attrs;
+};
 
 /**
  * memory_debug_translate: guest-virtual to guest-physical
  *
  * @cpu: vCPU whose page tables translate
- * @addr: guest-virtual address, any byte of the page
- * @attrs: set to the attributes to access the page with
+ * @addr: guest-virtual address, any byte
  *
- * Returns the physical address of the page's first byte, without the
- * page-table bit (which goes to @attrs->encryption), or -1 with @errp set.
+ * Called with the BQL held.  Returns false with @errp set where no page is
+ * mapped, or where the page tables cannot be read.
  */
-hwaddr memory_debug_translate(CPUState *cpu, vaddr addr, MemTxAttrs *attrs,
-                              Error **errp);
+bool memory_debug_translate(CPUState *cpu, vaddr addr,
+                            MemoryDebugTranslation *translation,
+                            MemoryDebugScope *scope, Error **errp);
 
 /**
- * memory_debug_encryption_name: what the page-table leaf said, for the user
+ * memory_debug_encryption_name: what a page-table leaf said, for the user
  *
  * Returns "private" or "shared", or "" where it says neither.
  */
 const char *memory_debug_encryption_name(MemTxAttrs attrs);
-
-/*
- * The pieces that the two MemoryDebugOps are made of.  The first two walk
- * @as and use ram_debug_ops where a region has them; the others strip the
- * page-table bit from @addr first.
- */
-MemTxResult address_space_read_debug(AddressSpace *as, hwaddr addr,
-                                     MemTxAttrs attrs, void *buf, hwaddr len,
-                                     Error **errp);
-MemTxResult address_space_write_rom_debug(AddressSpace *as, hwaddr addr,
-                                          MemTxAttrs attrs, const void *buf,
-                                          hwaddr len, Error **errp);
-MemTxResult
-address_space_encrypted_memory_read_debug(AddressSpace *as, hwaddr addr,
-                                          MemTxAttrs attrs, void *buf,
-                                          hwaddr len, Error **errp);
-MemTxResult
-address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
-                                        MemTxAttrs attrs, const void *buf,
-                                        hwaddr len, Error **errp);
 
 /**
  * memory_debug_read_ram: read RAM of a region, wherever it is mapped now
@@ -185,15 +230,49 @@ address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
  * @mr: a region with a RAMBlock of its own; the caller has a reference
  * @offset: of the first byte in @mr
  * @gpa: guest-physical address of that byte, without page-table bit
- * @attrs: .encryption says what is known of the range
  *
- * For dumps: each byte is read once, so nothing goes through the page cache.
+ * For dumps, which read each byte once and pass NULL for @scope: nothing goes
+ * through the page cache then.
+ * Several threads may read at once, see memory_debug_parallel().  One call is
+ * one ram_debug_ops call for each run of pages of the same state, at most
+ * MEMORY_DEBUG_RUN_MAX long.
+ *
  * @errp says why it failed, and leaves it to the caller to say where.
- * Returns MEMTX_OK, MEMTX_ACCESS_ERROR or MEMTX_ERROR as MemoryDebugOps do.
+ * Returns MEMTX_OK; MEMTX_DECODE_ERROR where the guest has no such page yet;
+ * MEMTX_ACCESS_ERROR or MEMTX_ERROR as MemoryDebugOps do.
  */
 MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
-                                  MemTxAttrs attrs, void *buf, hwaddr len,
-                                  Error **errp);
+                                  void *buf, hwaddr len,
+                                  MemoryDebugScope *scope, Error **errp);
+
+/* Is it memory of a device (vram), which the guest shares with the host? */
+bool memory_debug_is_device_ram(MemoryRegion *mr);
+
+/* Do reads by several threads at once take less time than one by one? */
+bool memory_debug_parallel(void);
+
+/**
+ * memory_debug_find_mapped: learn from the guest's page tables which pages
+ * are private
+ *
+ * Does nothing where the host has a record of that.  Otherwise, what was found
+ * serves all accesses until the VM runs again.  Accesses with the BQL held do
+ * it by themselves; a command that goes on in another thread calls it first,
+ * and warns of its error: all that is not known to be shared is then read as
+ * private.
+ *
+ * Called with the BQL held and the VM stopped.  Returns false with @errp set
+ * where the page tables are not known or cannot be read.
+ */
+bool memory_debug_find_mapped(Error **errp);
+
+/**
+ * memory_debug_new_view: forget what was read while the VM is stopped
+ *
+ * For those who change what the same addresses show, or how they translate.
+ * Called with the BQL held.
+ */
+void memory_debug_new_view(void);
 
 /**
  * memory_debug_init: look at @ms's confidential guest, if it has one
@@ -203,114 +282,78 @@ MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 void memory_debug_init(MachineState *ms);
 
 /**
- * memory_debug_guest: the encrypted guest, or NULL for a normal one
+ * memory_debug_guest: the confidential guest, or NULL for a normal one
  *
  * Constant once the machine is initialised.
  */
-EncryptedGuest *memory_debug_guest(void);
+ConfidentialGuestSupport *memory_debug_guest(void);
 
 /**
  * memory_debug_page_bit: the page-table bit; mask 0 for a normal guest
  */
-EncryptedPageBit memory_debug_page_bit(void);
+ConfidentialGuestPageBit memory_debug_page_bit(void);
 
 /**
- * MemoryDebugLimit: what the operator takes away from what the guest's policy
- * allows; of a normal guest, too
- */
-typedef enum MemoryDebugLimit {
-    MEMORY_DEBUG_UNLIMITED,
-    MEMORY_DEBUG_READ_ONLY,
-    MEMORY_DEBUG_OFF,
-} MemoryDebugLimit;
-
-/**
- * memory_debug_limit: forbid debug accesses from now on
+ * memory_debug_check: may debuggers access this guest's memory at all?
  *
- * @limit: ignored where a stricter one holds already: there is no way back
- * @why: one clause for the user, e.g. which property of which object set it
- *
- * Called with the BQL held.
+ * Returns false with @errp set while the guest's RAM is incoming, and when the
+ * memory-debug object or the policy of a confidential guest forbids it.  Every
+ * command asks before it has created or truncated anything.
  */
-void memory_debug_limit(MemoryDebugLimit limit, const char *why);
+bool memory_debug_check(bool is_write, Error **errp);
 
 /**
- * memory_debug_allowed: may this guest's memory be looked at at all?
+ * memory_debug_check_host_view: does a host pointer to guest RAM show what
+ * the guest sees?
  *
- * False when the limit or the guest's policy forbids it.  For commands that
- * want to refuse before they have created or truncated anything.
+ * Returns false for a confidential guest, with an error that names what to
+ * use instead.  For commands that hand out such pointers.
  */
-bool memory_debug_allowed(Error **errp);
+bool memory_debug_check_host_view(Error **errp);
 
 /**
- * memory_debug_within_limit: is an access within the operator's limit?
- *
- * For accesses that no policy can forbid, as they show what the host sees.
- */
-bool memory_debug_within_limit(bool is_write, Error **errp);
-
-/**
- * memory_debug_host_view: does a host pointer to guest RAM show what the
- * guest sees?
- *
- * False for an encrypted guest, with an error that names what to use
- * instead, and where the limit forbids all access.  For commands that hand
- * out such pointers.
- */
-bool memory_debug_host_view(Error **errp);
-
-/**
- * memory_debug_registers: which of the registers that QEMU holds are the
+ * memory_debug_registers_protected: are the registers that QEMU holds not the
  * guest's?  Called with the BQL held.
  */
-EncryptedGuestRegisters memory_debug_registers(void);
-
-/* Is none of them?  Called with the BQL held. */
 bool memory_debug_registers_protected(void);
 
 /*
- * Whoever changes what the pages of an encrypted guest are (conversion
- * between private and shared, encryption in place) holds this lock while
- * doing so.  Taken after the BQL, never before it.
+ * A transfer looks up the state of a page and accesses it.  A conversion
+ * changes what pages are: between private and shared, by encryption in place,
+ * or by mapping other memory.  Many transfers may be under way at once, but
+ * none during a conversion; a conversion waits for those that have begun, and
+ * forgets decrypted pages.
+ *
+ * Both may be called with or without the BQL, never one within another of the
+ * same thread, except that conversions nest.
  */
-void memory_debug_lock(void);
-void memory_debug_unlock(void);
+void memory_debug_transfer_begin(void);
+void memory_debug_transfer_end(void);
+void memory_debug_convert_begin(void);
+void memory_debug_convert_end(void);
 
-/* Forget all decrypted pages; called with memory_debug_lock() held */
-void memory_debug_drop_cache(void);
-
-/* Why accesses failed */
-typedef enum MemoryDebugFailure {
-    MEMORY_DEBUG_FAILURE_LIMIT,     /* forbidden by memory_debug_limit() */
-    MEMORY_DEBUG_FAILURE_POLICY,    /* forbidden by the guest's policy */
-    MEMORY_DEBUG_FAILURE_CONFLICT,  /* ENCRYPTED_PAGE_CONFLICT */
-    MEMORY_DEBUG_FAILURE_UNMAPPED,  /* nothing is at the physical address */
-    MEMORY_DEBUG_FAILURE_DEVICE,    /* the device there did not like it */
-    MEMORY_DEBUG_FAILURE_BACKEND,   /* a ram_debug_ops call failed */
-    MEMORY_DEBUG_FAILURE_VIRTUAL,   /* no translation of a virtual address */
-    MEMORY_DEBUG_FAILURE__MAX,
-} MemoryDebugFailure;
+/* Wipe plaintext that is not needed any more; the compiler must not elide it */
+static inline void memory_debug_wipe(void *buf, size_t len)
+{
+    memset(buf, 0, len);
+    barrier();
+}
 
 /**
- * MemoryDebugStats: what the debug layer did
+ * MemoryDebugStats: what the debug layer did for a confidential guest
  *
  * @reads, @writes: ram_debug_ops calls, failed ones included
  * @bytes_read, @bytes_written: bytes asked of them
  * @cache_hits: reads answered from decrypted pages
- * @failures: failed accesses, of normal guests as well
  */
 typedef struct MemoryDebugStats {
     uint64_t reads, writes, bytes_read, bytes_written, cache_hits;
-    uint64_t failures[MEMORY_DEBUG_FAILURE__MAX];
 } MemoryDebugStats;
 
 MemoryDebugStats memory_debug_stats(void);
 
-/* How many accesses have failed, for whatever reason */
-uint64_t memory_debug_failures(void);
-
 /**
- * MemoryDebugLastFailure: the last access that failed
+ * MemoryDebugLastFailure: the last access to a confidential guest that failed
  *
  * @addr: virtual where @is_virtual, else physical
  * @reason: what the user was, or should have been, told; NULL if no access
@@ -325,7 +368,13 @@ typedef struct MemoryDebugLastFailure {
 
 MemoryDebugLastFailure memory_debug_last_failure(void);
 
-/* The same with its hint, for error_free(); NULL if no access has failed */
-Error *memory_debug_last_error(void);
+/**
+ * memory_debug_remember_failure: make it the last one
+ *
+ * For users of memory_debug_read_ram() who cannot hand @err to the person who
+ * asked.
+ */
+void memory_debug_remember_failure(uint64_t addr, bool is_virtual,
+                                   bool is_write, const Error *err);
 
 #endif

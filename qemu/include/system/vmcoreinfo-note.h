@@ -16,8 +16,8 @@
  * sizes given, follows an address, or trusts a value to be what it should.
  */
 
-/* Larger notes are refused.  Linux makes them of a page and some bytes. */
-#define VMCOREINFO_NOTE_MAX (1 * MiB)
+/* Larger notes are refused.  Those of Linux have a page and some bytes. */
+#define VMCOREINFO_NOTE_MAX (64 * KiB)
 
 /**
  * VmcoreinfoText: the text of a note; it points into the note

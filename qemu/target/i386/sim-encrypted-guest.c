@@ -23,6 +23,8 @@
 #include "qemu/osdep.h"
 #include "qemu/bitmap.h"
 #include "qemu/cutils.h"
+#include "qemu/seqlock.h"
+#include "qemu/units.h"
 #include "block/block.h"
 #include "confidential-guest.h"
 #include "crypto/cipher.h"
@@ -31,6 +33,7 @@
 #include "hw/resettable.h"
 #include "migration/blocker.h"
 #include "qapi/error.h"
+#include "qapi/qapi-types-memory-debug.h"
 #include "qapi/qapi-visit-sim-encrypted-guest.h"
 #include "qapi/visitor.h"
 #include "qom/object_interfaces.h"
@@ -69,15 +72,24 @@ struct SimEncryptedGuest {
     SimEncryptedGuestBit cbit_set;
     SimEncryptedGuestRangeList *shared;
     SimEncryptedGuestRangeList *fault;
+    SimEncryptedGuestRangeList *absent;
     uint32_t latency_us;
 
-    /* Changed with the BQL and memory_debug_lock() held */
+    /* Changed with the BQL held, and during a conversion */
     bool active;                /* it is the machine's guest */
     bool launched;              /* the VM has run */
     bool sealed;
     bool reset_unsealed;        /* between the phases of a reset */
-    QCryptoCipher *cipher;
     QLIST_HEAD(, SimBlock) blocks;
+
+    /* A transfer that writes to a sealed page lets others read it again */
+    QemuMutex write_lock;
+    QemuSeqLock writes;
+
+    /* Ciphers that no thread is using; each has state of its own */
+    uint8_t key[SIM_KEY_SIZE];
+    QemuMutex cipher_lock;
+    GPtrArray *ciphers;
 
     RAMBlockNotifier ram_notifier;
     ResettableState reset_state;
@@ -91,7 +103,6 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(SimEncryptedGuest,
                                           SIM_ENCRYPTED_GUEST,
                                           X86_CONFIDENTIAL_GUEST,
                                           { TYPE_USER_CREATABLE },
-                                          { TYPE_ENCRYPTED_GUEST },
                                           { TYPE_RESETTABLE_INTERFACE },
                                           { NULL })
 
@@ -99,17 +110,36 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(SimEncryptedGuest,
  * One page
  */
 
-static void sim_page_setiv(SimEncryptedGuest *sim, SimBlock *b, size_t page)
+static QCryptoCipher *sim_cipher_get(SimEncryptedGuest *sim)
+{
+    WITH_QEMU_LOCK_GUARD(&sim->cipher_lock) {
+        if (sim->ciphers->len) {
+            return g_ptr_array_steal_index_fast(sim->ciphers,
+                                                 sim->ciphers->len - 1);
+        }
+    }
+    return qcrypto_cipher_new(QCRYPTO_CIPHER_ALGO_AES_256,
+                              QCRYPTO_CIPHER_MODE_XTS, sim->key,
+                              sizeof(sim->key), &error_abort);
+}
+
+static void sim_cipher_put(SimEncryptedGuest *sim, QCryptoCipher *cipher)
+{
+    QEMU_LOCK_GUARD(&sim->cipher_lock);
+    g_ptr_array_add(sim->ciphers, cipher);
+}
+
+static void sim_page_setiv(QCryptoCipher *cipher, SimBlock *b, size_t page)
 {
     uint64_t number = b->rb->offset / SIM_PAGE_SIZE + page;
     uint8_t iv[16] = {};
 
     stq_le_p(iv, number);
-    qcrypto_cipher_setiv(sim->cipher, iv, sizeof(iv), &error_abort);
+    qcrypto_cipher_setiv(cipher, iv, sizeof(iv), &error_abort);
 }
 
 /* Seal @plain as the contents of a page */
-static void sim_page_seal(SimEncryptedGuest *sim, SimBlock *b, size_t page,
+static void sim_page_seal(QCryptoCipher *cipher, SimBlock *b, size_t page,
                           const uint8_t *plain)
 {
     uint8_t *ram = (uint8_t *)b->host + page * SIM_PAGE_SIZE;
@@ -120,13 +150,12 @@ static void sim_page_seal(SimEncryptedGuest *sim, SimBlock *b, size_t page,
         memset(ram, 0, SIM_PAGE_SIZE);
         return;
     }
-    sim_page_setiv(sim, b, page);
-    qcrypto_cipher_encrypt(sim->cipher, plain, ram, SIM_PAGE_SIZE,
-                           &error_abort);
+    sim_page_setiv(cipher, b, page);
+    qcrypto_cipher_encrypt(cipher, plain, ram, SIM_PAGE_SIZE, &error_abort);
 }
 
 /* The contents of a page, sealed or not; @plain may be the page itself */
-static void sim_page_open(SimEncryptedGuest *sim, SimBlock *b, size_t page,
+static void sim_page_open(QCryptoCipher *cipher, SimBlock *b, size_t page,
                           uint8_t *plain)
 {
     uint8_t *ram = (uint8_t *)b->host + page * SIM_PAGE_SIZE;
@@ -136,45 +165,124 @@ static void sim_page_open(SimEncryptedGuest *sim, SimBlock *b, size_t page,
     } else if (b->hidden) {
         memcpy(plain, b->hidden + page * SIM_PAGE_SIZE, SIM_PAGE_SIZE);
     } else {
-        sim_page_setiv(sim, b, page);
-        qcrypto_cipher_decrypt(sim->cipher, ram, plain, SIM_PAGE_SIZE,
+        sim_page_setiv(cipher, b, page);
+        qcrypto_cipher_decrypt(cipher, ram, plain, SIM_PAGE_SIZE,
                                &error_abort);
     }
 }
 
 /*
- * Sealing and unsealing; called with memory_debug_lock() held
+ * Which pages have been touched.  Reading the others would allocate them, for
+ * shared memory for good, or kill QEMU where there are no huge pages left.
  */
 
-/* What a display shows is for the host to see */
-static bool sim_is_display(MemoryRegion *mr)
+static void sim_mark_file_data(SimBlock *b, unsigned long *touched)
 {
-    return memory_region_get_dirty_log_mask(mr) & (1 << DIRTY_MEMORY_VGA);
+    off_t begin = b->rb->fd_offset, end = begin + b->pages * SIM_PAGE_SIZE;
+    off_t data = begin, hole;
+
+    while (data < end) {
+        data = lseek(b->rb->fd, data, SEEK_DATA);
+        if (data < 0 || data >= end) {
+            break;
+        }
+        hole = lseek(b->rb->fd, data, SEEK_HOLE);
+        hole = hole < 0 ? end : MIN(hole, end);
+        bitmap_set(touched, (data - begin) / SIM_PAGE_SIZE,
+                   DIV_ROUND_UP(hole - data, SIM_PAGE_SIZE));
+        data = hole;
+    }
+}
+
+/* Linux: Documentation/admin-guide/mm/pagemap.rst */
+static bool sim_mark_mapped(SimBlock *b, unsigned long *touched)
+{
+    const uint64_t present_or_swapped = BIT_ULL(63) | BIT_ULL(62);
+    const size_t entries = 64 * KiB;
+    size_t host_page = qemu_real_host_page_size();
+    g_autofree uint64_t *entry = g_new(uint64_t, entries);
+    size_t n = b->pages * SIM_PAGE_SIZE / host_page, done = 0, got = 1;
+    int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+    while (fd >= 0 && got && done < n) {
+        ssize_t len = pread(fd, entry,
+                            MIN(entries, n - done) * sizeof(*entry),
+                            ((uintptr_t)b->host / host_page + done) *
+                            sizeof(*entry));
+
+        got = len > 0 ? len / sizeof(*entry) : 0;
+        for (size_t i = 0; i < got; i++) {
+            if (entry[i] & present_or_swapped) {
+                bitmap_set(touched, (done + i) * host_page / SIM_PAGE_SIZE,
+                           host_page / SIM_PAGE_SIZE);
+            }
+        }
+        done += got;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return done == n;
+}
+
+static unsigned long *sim_touched_pages(SimBlock *b)
+{
+    unsigned long *touched = bitmap_new(b->pages);
+
+    if (!sim_mark_mapped(b, touched)) {
+        bitmap_set(touched, 0, b->pages);   /* not known */
+    } else if (b->rb->fd >= 0 &&
+               b->rb->page_size == qemu_real_host_page_size()) {
+        /* hugetlbfs has no holes; pages of others that are missed stay plain */
+        sim_mark_file_data(b, touched);
+    }
+    return touched;
+}
+
+/*
+ * Sealing and unsealing; called during a conversion
+ */
+
+/* What a device shows, or a file that the guest cannot have written to */
+static bool sim_is_plain(RAMBlock *rb)
+{
+    return rb->flags & RAM_READONLY || memory_debug_is_device_ram(rb->mr) ||
+           memory_region_get_dirty_log_mask(rb->mr) & (1 << DIRTY_MEMORY_VGA);
 }
 
 static void sim_block_seal(SimEncryptedGuest *sim, SimBlock *b,
                            const unsigned long *shared)
 {
-    if (b->rb->flags & RAM_READONLY || sim_is_display(b->rb->mr)) {
-        return;     /* a file that the guest cannot have written to, too */
+    g_autofree unsigned long *touched = NULL;
+    QCryptoCipher *cipher;
+
+    if (sim_is_plain(b->rb)) {
+        return;
     }
-    for (size_t page = 0; page < b->pages; page++) {
+    touched = sim_touched_pages(b);
+    cipher = sim_cipher_get(sim);
+    for (size_t page = find_first_bit(touched, b->pages); page < b->pages;
+         page = find_next_bit(touched, b->pages, page + 1)) {
         uint8_t *ram = (uint8_t *)b->host + page * SIM_PAGE_SIZE;
 
         if (!test_bit(page, shared) && !buffer_is_zero(ram, SIM_PAGE_SIZE)) {
-            sim_page_seal(sim, b, page, ram);
+            sim_page_seal(cipher, b, page, ram);
         }
     }
+    sim_cipher_put(sim, cipher);
 }
 
 static void sim_block_unseal(SimEncryptedGuest *sim, SimBlock *b)
 {
+    QCryptoCipher *cipher = sim_cipher_get(sim);
     size_t page;
 
     for (page = find_first_bit(b->sealed, b->pages); page < b->pages;
          page = find_next_bit(b->sealed, b->pages, page + 1)) {
-        sim_page_open(sim, b, page, (uint8_t *)b->host + page * SIM_PAGE_SIZE);
+        sim_page_open(cipher, b, page,
+                      (uint8_t *)b->host + page * SIM_PAGE_SIZE);
     }
+    sim_cipher_put(sim, cipher);
     bitmap_zero(b->sealed, b->pages);
 }
 
@@ -220,7 +328,6 @@ static void sim_seal(SimEncryptedGuest *sim)
         sim_block_seal_private(sim, b);
     }
     sim->sealed = true;
-    memory_debug_drop_cache();
     trace_sim_encrypted_guest_seal(g_get_monotonic_time() - start);
 }
 
@@ -234,7 +341,6 @@ static void sim_unseal(SimEncryptedGuest *sim)
         sim_block_unseal(sim, b);
     }
     sim->sealed = false;
-    memory_debug_drop_cache();
     trace_sim_encrypted_guest_unseal(g_get_monotonic_time() - start);
 }
 
@@ -278,27 +384,69 @@ static void sim_cut_run(const SimEncryptedGuestRangeList *list, hwaddr gpa,
     }
 }
 
-/* What every access of the real thing has: a price, and a way to fail */
-static SimBlock *sim_begin_access(MemoryRegion *mr, hwaddr gpa, hwaddr len,
-                                  Error **errp)
+/* Does the access touch one of the ranges?  *@at: where */
+static bool sim_touches(const SimEncryptedGuestRangeList *list, hwaddr gpa,
+                        hwaddr len, hwaddr *at)
+{
+    hwaddr before = len;
+
+    if (sim_range_at(list, gpa)) {
+        *at = gpa;
+        return true;
+    }
+    sim_cut_run(list, gpa, &before);
+    *at = gpa + before;
+    return before < len;
+}
+
+/* What every access of the real thing has: a price, and ways to fail */
+static MemTxResult sim_begin_access(MemoryRegion *mr, hwaddr gpa, hwaddr len,
+                                    SimBlock **b, Error **errp)
 {
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(memory_debug_guest());
+    hwaddr at;
 
     if (sim->latency_us) {
         g_usleep(sim->latency_us);
     }
-    if (!sim_range_at(sim->fault, gpa)) {
-        hwaddr good = len;
-
-        sim_cut_run(sim->fault, gpa, &good);
-        if (good == len) {
-            return sim_find_block(sim, mr->ram_block);
-        }
-        gpa += good;
+    if (sim_touches(sim->fault, gpa, len, &at)) {
+        error_setg(errp, "the simulated guest fails at 0x%" HWADDR_PRIx
+                   " (property x-fault)", at);
+        return MEMTX_ERROR;
     }
-    error_setg(errp, "the simulated guest fails at 0x%" HWADDR_PRIx
-               " (property x-fault)", gpa);
-    return NULL;
+    if (sim_touches(sim->absent, gpa, len, &at)) {
+        error_setg(errp, "the simulated guest has no page at 0x%" HWADDR_PRIx
+                   " yet (property x-absent)", at);
+        return MEMTX_DECODE_ERROR;
+    }
+    *b = sim_find_block(sim, mr->ram_block);
+    return MEMTX_OK;
+}
+
+/* Read the page anew if it was written meanwhile */
+static void sim_page_read(SimEncryptedGuest *sim, QCryptoCipher *cipher,
+                          SimBlock *b, size_t page, uint8_t *plain)
+{
+    unsigned seq;
+
+    do {
+        seq = seqlock_read_begin(&sim->writes);
+        sim_page_open(cipher, b, page, plain);
+    } while (seqlock_read_retry(&sim->writes, seq));
+}
+
+static void sim_page_write(SimEncryptedGuest *sim, QCryptoCipher *cipher,
+                           SimBlock *b, hwaddr offset, const void *buf,
+                           size_t len)
+{
+    uint8_t plain[SIM_PAGE_SIZE];
+
+    sim_page_open(cipher, b, offset / SIM_PAGE_SIZE, plain);
+    memcpy(plain + offset % SIM_PAGE_SIZE, buf, len);
+    seqlock_write_begin(&sim->writes);
+    sim_page_seal(cipher, b, offset / SIM_PAGE_SIZE, plain);
+    seqlock_write_end(&sim->writes);
+    memory_debug_wipe(plain, sizeof(plain));
 }
 
 static MemTxResult sim_private_read(MemoryRegion *mr, hwaddr offset,
@@ -306,26 +454,30 @@ static MemTxResult sim_private_read(MemoryRegion *mr, hwaddr offset,
                                     Error **errp)
 {
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(memory_debug_guest());
-    SimBlock *b = sim_begin_access(mr, gpa, len, errp);
-    uint8_t plain[SIM_PAGE_SIZE];
+    QCryptoCipher *cipher;
+    MemTxResult result;
+    SimBlock *b;
+    hwaddr l;
 
-    if (!b) {
-        return MEMTX_ERROR;
+    result = sim_begin_access(mr, gpa, len, &b, errp);
+    if (result != MEMTX_OK) {
+        return result;
     }
-    while (len) {
+    cipher = sim_cipher_get(sim);
+    for (; len; offset += l, buf += l, len -= l) {
         hwaddr in_page = offset % SIM_PAGE_SIZE;
-        hwaddr l = MIN(len, SIM_PAGE_SIZE - in_page);
+        uint8_t plain[SIM_PAGE_SIZE];
 
+        l = MIN(len, SIM_PAGE_SIZE - in_page);
         if (l == SIM_PAGE_SIZE) {
-            sim_page_open(sim, b, offset / SIM_PAGE_SIZE, buf);
+            sim_page_read(sim, cipher, b, offset / SIM_PAGE_SIZE, buf);
         } else {
-            sim_page_open(sim, b, offset / SIM_PAGE_SIZE, plain);
+            sim_page_read(sim, cipher, b, offset / SIM_PAGE_SIZE, plain);
             memcpy(buf, plain + in_page, l);
+            memory_debug_wipe(plain, sizeof(plain));
         }
-        offset += l;
-        buf += l;
-        len -= l;
     }
+    sim_cipher_put(sim, cipher);
     return MEMTX_OK;
 }
 
@@ -334,11 +486,14 @@ static MemTxResult sim_private_write(MemoryRegion *mr, hwaddr offset,
                                      Error **errp)
 {
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(memory_debug_guest());
-    SimBlock *b = sim_begin_access(mr, gpa, len, errp);
-    uint8_t plain[SIM_PAGE_SIZE];
+    QCryptoCipher *cipher;
+    MemTxResult result;
+    SimBlock *b;
+    hwaddr l;
 
-    if (!b) {
-        return MEMTX_ERROR;
+    result = sim_begin_access(mr, gpa, len, &b, errp);
+    if (result != MEMTX_OK) {
+        return result;
     }
     if (b->rb->flags & RAM_READONLY) {
         error_setg(errp, "RAM block '%s' is a read-only file", b->rb->idstr);
@@ -348,65 +503,59 @@ static MemTxResult sim_private_write(MemoryRegion *mr, hwaddr offset,
         memcpy((uint8_t *)b->host + offset, buf, len);
         return MEMTX_OK;
     }
-    while (len) {
-        hwaddr in_page = offset % SIM_PAGE_SIZE;
-        hwaddr l = MIN(len, SIM_PAGE_SIZE - in_page);
-
-        sim_page_open(sim, b, offset / SIM_PAGE_SIZE, plain);
-        memcpy(plain + in_page, buf, l);
-        sim_page_seal(sim, b, offset / SIM_PAGE_SIZE, plain);
-        offset += l;
-        buf += l;
-        len -= l;
+    QEMU_LOCK_GUARD(&sim->write_lock);
+    cipher = sim_cipher_get(sim);
+    for (; len; offset += l, buf += l, len -= l) {
+        l = MIN(len, SIM_PAGE_SIZE - offset % SIM_PAGE_SIZE);
+        sim_page_write(sim, cipher, b, offset, buf, l);
     }
+    sim_cipher_put(sim, cipher);
     return MEMTX_OK;
 }
 
 static const MemoryRegionRAMReadWriteOps sim_ram_debug_ops = {
     .read = sim_private_read,
     .write = sim_private_write,
+    .parallel = true,
 };
 
 /*
- * EncryptedGuest
+ * What debuggers need to know, see ConfidentialGuestSupportClass
  */
 
-static const char *sim_kind(EncryptedGuest *eg)
+static void sim_debug_describe(ConfidentialGuestSupport *cgs,
+                               MemoryDebugGuestInfo *info)
 {
-    return "simulated";
+    info->kind = MEMORY_DEBUG_GUEST_SIMULATED;
+    info->has_launched = true;
+    info->launched = SIM_ENCRYPTED_GUEST(cgs)->launched;
+    info->has_backend = true;
+    info->backend = MEMORY_DEBUG_BACKEND_SIMULATED;
+    info->backend_reason = g_strdup("the guest is simulated in this process");
 }
 
-static const char *sim_backend(EncryptedGuest *eg, const char **why)
-{
-    *why = "the guest is simulated in this process";
-    return "simulated";
-}
-
-static bool sim_debug_allowed(EncryptedGuest *eg, Error **errp)
+static bool sim_debug_check(ConfidentialGuestSupport *cgs, Error **errp)
 {
     ERRP_GUARD();
-    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(eg);
+    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(cgs);
 
     if (!sim->policy_debug) {
         error_setg(errp, "the guest's policy forbids debugging: property "
                    "'policy-debug' of the sim-encrypted-guest object '%s' is "
                    "off", object_get_canonical_path_component(OBJECT(sim)));
-        error_append_hint(errp, "It would take policy-debug=on.\n");
+        error_append_hint(errp, "Launch it with policy-debug=on to allow "
+                          "debugging.\n");
         return false;
     }
     return true;
 }
 
-static bool sim_launched(EncryptedGuest *eg)
+static ConfidentialGuestPageBit
+sim_debug_page_bit(ConfidentialGuestSupport *cgs)
 {
-    return SIM_ENCRYPTED_GUEST(eg)->launched;
-}
+    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(cgs);
 
-static EncryptedPageBit sim_page_bit(EncryptedGuest *eg)
-{
-    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(eg);
-
-    return (EncryptedPageBit) {
+    return (ConfidentialGuestPageBit) {
         .mask = sim->cbitpos ? BIT_ULL(sim->cbitpos) : 0,
         .set_means_private = sim->cbit_set == SIM_ENCRYPTED_GUEST_BIT_PRIVATE,
     };
@@ -433,32 +582,34 @@ static bool sim_sealed_elsewhere(SimEncryptedGuest *sim, MemoryRegion *mr,
     return sealed;
 }
 
-static EncryptedPageState sim_page_state(EncryptedGuest *eg, MemoryRegion *mr,
-                                         hwaddr offset, hwaddr gpa,
-                                         MemTxAttrs attrs, hwaddr *len)
+static ConfidentialGuestPageState
+sim_debug_page_state(ConfidentialGuestSupport *cgs, MemoryRegion *mr,
+                     hwaddr offset, hwaddr gpa, MemTxAttrs attrs, hwaddr *len)
 {
-    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(eg);
-    const SimEncryptedGuestRange *shared = sim_range_at(sim->shared, gpa);
+    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(cgs);
+    const SimEncryptedGuestRange *range = sim_range_at(sim->shared, gpa);
+    bool shared;
 
-    if (shared) {
-        *len = MIN(*len, shared->size - (gpa - shared->start));
+    if (range) {
+        *len = MIN(*len, range->size - (gpa - range->start));
     } else {
         sim_cut_run(sim->shared, gpa, len);
     }
-    if (!sim->launched || attrs.encryption == MEMTX_ENCRYPTION_SHARED ||
-        sim_is_display(mr)) {
-        return ENCRYPTED_PAGE_HOST;
+    if (!sim->launched || sim_is_plain(mr->ram_block)) {
+        return CGS_PAGE_HOST;
     }
-    if (shared && attrs.encryption == MEMTX_ENCRYPTION_PRIVATE) {
-        return ENCRYPTED_PAGE_CONFLICT;
+    if (attrs.encryption == (range ? MEMTX_ENCRYPTION_PRIVATE :
+                                     MEMTX_ENCRYPTION_SHARED)) {
+        return CGS_PAGE_CONFLICT;
     }
-    return shared && !sim_sealed_elsewhere(sim, mr, offset, len) ?
-           ENCRYPTED_PAGE_HOST : ENCRYPTED_PAGE_PRIVATE;
+    shared = range && !sim_sealed_elsewhere(sim, mr, offset, len);
+    return shared ? CGS_PAGE_HOST : CGS_PAGE_PRIVATE;
 }
 
-static bool sim_raw_view(EncryptedGuest *eg, Error **errp)
+static bool sim_debug_check_raw_view(ConfidentialGuestSupport *cgs,
+                                     Error **errp)
 {
-    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(eg);
+    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(cgs);
 
     if (sim->launched && !sim->sealed) {
         error_setg(errp, "there is no raw view of a simulated guest that runs:"
@@ -468,14 +619,13 @@ static bool sim_raw_view(EncryptedGuest *eg, Error **errp)
     return true;
 }
 
-static EncryptedGuestRegisters sim_registers(EncryptedGuest *eg)
+static bool sim_debug_registers_protected(ConfidentialGuestSupport *cgs)
 {
-    return SIM_ENCRYPTED_GUEST(eg)->protect_registers ?
-           ENCRYPTED_GUEST_REGISTERS_PROTECTED :
-           ENCRYPTED_GUEST_REGISTERS_READABLE;
+    return SIM_ENCRYPTED_GUEST(cgs)->protect_registers;
 }
 
-static void sim_attach_ram(EncryptedGuest *eg, MemoryRegion *mr)
+static void sim_debug_attach_ram(ConfidentialGuestSupport *cgs,
+                                 MemoryRegion *mr)
 {
     memory_region_set_ram_debug_ops(mr, &sim_ram_debug_ops);
 }
@@ -502,21 +652,22 @@ static void sim_ram_added(RAMBlockNotifier *n, void *host, size_t size,
     b->pages = max_size / SIM_PAGE_SIZE;
     b->sealed = bitmap_new(b->pages);
     if (sim->mode == SIM_ENCRYPTED_GUEST_MODE_HIDDEN) {
-        b->hidden = g_malloc0(b->pages * SIM_PAGE_SIZE);
+        b->hidden = qemu_anon_ram_alloc(b->pages * SIM_PAGE_SIZE, NULL, false,
+                                        true);
     }
 
-    memory_debug_lock();
+    memory_debug_convert_begin();
     QLIST_INSERT_HEAD(&sim->blocks, b, next);
     if (sim->sealed) {
         sim_block_seal_private(sim, b);
     }
-    memory_debug_unlock();
+    memory_debug_convert_end();
 }
 
 static void sim_block_free(SimBlock *b)
 {
     QLIST_REMOVE(b, next);
-    g_free(b->hidden);
+    qemu_anon_ram_free(b->hidden, b->pages * SIM_PAGE_SIZE);
     g_free(b->sealed);
     g_free(b);
 }
@@ -527,7 +678,7 @@ static void sim_ram_removed(RAMBlockNotifier *n, void *host, size_t size,
     SimEncryptedGuest *sim = container_of(n, SimEncryptedGuest, ram_notifier);
     SimBlock *b, *next;
 
-    memory_debug_lock();
+    memory_debug_convert_begin();
     QLIST_FOREACH_SAFE(b, &sim->blocks, next, next) {
         if (b->host == host) {
             /* The memory's owner may keep it */
@@ -535,7 +686,7 @@ static void sim_ram_removed(RAMBlockNotifier *n, void *host, size_t size,
             sim_block_free(b);
         }
     }
-    memory_debug_unlock();
+    memory_debug_convert_end();
 }
 
 /*
@@ -550,14 +701,14 @@ static void sim_vm_state(void *opaque, bool running, RunState state)
         /* Requests in flight must not write into sealed RAM */
         bdrv_drain_all();
     }
-    memory_debug_lock();
+    memory_debug_convert_begin();
     sim->launched |= running;
     if (running && sim->sealed) {
         sim_unseal(sim);
     } else if (!running && sim->launched && !sim->sealed) {
         sim_seal(sim);
     }
-    memory_debug_unlock();
+    memory_debug_convert_end();
 }
 
 /* A reset of a stopped VM writes to its RAM: firmware, tables */
@@ -566,24 +717,24 @@ static void sim_reset_enter(Object *obj, ResetType type)
 {
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(obj);
 
-    memory_debug_lock();
+    memory_debug_convert_begin();
     if (sim->sealed) {
         sim_unseal(sim);
         sim->reset_unsealed = true;
     }
-    memory_debug_unlock();
+    memory_debug_convert_end();
 }
 
 static void sim_reset_exit(Object *obj, ResetType type)
 {
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(obj);
 
-    memory_debug_lock();
+    memory_debug_convert_begin();
     if (sim->reset_unsealed) {
         sim->reset_unsealed = false;
         sim_seal(sim);
     }
-    memory_debug_unlock();
+    memory_debug_convert_end();
 }
 
 static ResettableState *sim_reset_state(Object *obj)
@@ -597,27 +748,13 @@ static void sim_exit(Notifier *n, void *data)
     SimEncryptedGuest *sim = container_of(n, SimEncryptedGuest, exit);
     SimBlock *b;
 
-    memory_debug_lock();
+    memory_debug_convert_begin();
     QLIST_FOREACH(b, &sim->blocks, next) {
         if (qemu_ram_is_shared(b->rb)) {
             sim_block_unseal(sim, b);
         }
     }
-    memory_debug_unlock();
-}
-
-static bool sim_new_key(SimEncryptedGuest *sim, Error **errp)
-{
-    uint8_t key[SIM_KEY_SIZE];
-
-    if (qcrypto_random_bytes(key, sizeof(key), errp) < 0) {
-        return false;
-    }
-    sim->cipher = qcrypto_cipher_new(QCRYPTO_CIPHER_ALGO_AES_256,
-                                     QCRYPTO_CIPHER_MODE_XTS, key,
-                                     sizeof(key), errp);
-    memset(key, 0, sizeof(key));
-    return sim->cipher != NULL;
+    memory_debug_convert_end();
 }
 
 /* Only now is it known which object is the machine's guest */
@@ -632,8 +769,8 @@ static void sim_machine_done(Notifier *n, void *data)
     sim->ram_notifier.ram_block_added = sim_ram_added;
     sim->ram_notifier.ram_block_removed = sim_ram_removed;
     ram_block_notifier_add(&sim->ram_notifier);
-    /* First to act when the VM starts, last when it stops */
-    qemu_add_vm_change_state_handler_prio(sim_vm_state, sim, INT_MIN);
+    /* First to act when the VM starts, last to change memory when it stops */
+    qemu_add_vm_change_state_handler_prio(sim_vm_state, sim, INT_MIN + 1);
     qemu_register_resettable(OBJECT(sim));
     sim->exit.notify = sim_exit;
     qemu_add_exit_notifier(&sim->exit);
@@ -647,7 +784,7 @@ static void sim_complete(UserCreatable *uc, Error **errp)
 {
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(uc);
 
-    if (!sim_new_key(sim, errp)) {
+    if (qcrypto_random_bytes(sim->key, sizeof(sim->key), errp) < 0) {
         return;
     }
     sim->machine_done.notify = sim_machine_done;
@@ -698,7 +835,7 @@ static void sim_replace_ranges(SimEncryptedGuest *sim,
 {
     bool sealed;
 
-    memory_debug_lock();
+    memory_debug_convert_begin();
     sealed = sim->sealed;
     if (sealed) {
         sim_unseal(sim);
@@ -708,15 +845,15 @@ static void sim_replace_ranges(SimEncryptedGuest *sim,
     if (sealed) {
         sim_seal(sim);
     }
-    memory_debug_drop_cache();
-    memory_debug_unlock();
+    memory_debug_convert_end();
 }
 
 static SimEncryptedGuestRangeList **sim_ranges(Object *obj, const char *name)
 {
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(obj);
 
-    return g_str_equal(name, "shared") ? &sim->shared : &sim->fault;
+    return g_str_equal(name, "shared") ? &sim->shared :
+           g_str_equal(name, "x-fault") ? &sim->fault : &sim->absent;
 }
 
 static void sim_get_ranges(Object *obj, Visitor *v, const char *name,
@@ -760,9 +897,9 @@ static void sim_set_latency(Object *obj, Visitor *v, const char *name,
     uint32_t value;
 
     if (visit_type_uint32(v, name, &value, errp)) {
-        memory_debug_lock();
+        memory_debug_convert_begin();
         SIM_ENCRYPTED_GUEST(obj)->latency_us = value;
-        memory_debug_unlock();
+        memory_debug_convert_end();
     }
 }
 
@@ -866,6 +1003,10 @@ static void sim_add_properties(ObjectClass *oc)
                               sim_get_ranges, sim_set_ranges, NULL, NULL);
     object_class_property_set_description(oc, "x-fault",
         "guest-physical ranges where private accesses fail");
+    object_class_property_add(oc, "x-absent", "SimEncryptedGuestRange list",
+                              sim_get_ranges, sim_set_ranges, NULL, NULL);
+    object_class_property_set_description(oc, "x-absent",
+        "guest-physical ranges that the guest has not accepted yet");
     object_class_property_add(oc, "x-latency-us", "uint32", sim_get_latency,
                               sim_set_latency, NULL, NULL);
     object_class_property_set_description(oc, "x-latency-us",
@@ -875,21 +1016,19 @@ static void sim_add_properties(ObjectClass *oc)
 static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)
 {
     UserCreatableClass *ucc = USER_CREATABLE_CLASS(oc);
-    EncryptedGuestClass *egc = ENCRYPTED_GUEST_CLASS(oc);
+    ConfidentialGuestSupportClass *cgsc = CONFIDENTIAL_GUEST_SUPPORT_CLASS(oc);
     ResettableClass *rc = RESETTABLE_CLASS(oc);
 
     ucc->complete = sim_complete;
     ucc->can_be_deleted = sim_can_be_deleted;
 
-    egc->kind = sim_kind;
-    egc->backend = sim_backend;
-    egc->debug_allowed = sim_debug_allowed;
-    egc->launched = sim_launched;
-    egc->page_bit = sim_page_bit;
-    egc->page_state = sim_page_state;
-    egc->raw_view = sim_raw_view;
-    egc->registers = sim_registers;
-    egc->attach_ram = sim_attach_ram;
+    cgsc->debug_check = sim_debug_check;
+    cgsc->debug_attach_ram = sim_debug_attach_ram;
+    cgsc->debug_page_state = sim_debug_page_state;
+    cgsc->debug_page_bit = sim_debug_page_bit;
+    cgsc->debug_registers_protected = sim_debug_registers_protected;
+    cgsc->debug_check_raw_view = sim_debug_check_raw_view;
+    cgsc->debug_describe = sim_debug_describe;
 
     rc->phases.enter = sim_reset_enter;
     rc->phases.exit = sim_reset_exit;
@@ -900,7 +1039,14 @@ static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)
 
 static void sim_encrypted_guest_init(Object *obj)
 {
-    SIM_ENCRYPTED_GUEST(obj)->policy_debug = true;
+    SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(obj);
+
+    sim->policy_debug = true;
+    qemu_mutex_init(&sim->write_lock);
+    seqlock_init(&sim->writes);
+    qemu_mutex_init(&sim->cipher_lock);
+    sim->ciphers = g_ptr_array_new_with_free_func(
+        (GDestroyNotify)qcrypto_cipher_free);
 }
 
 static void sim_encrypted_guest_finalize(Object *obj)
@@ -910,7 +1056,11 @@ static void sim_encrypted_guest_finalize(Object *obj)
     if (sim->machine_done.notify) {
         qemu_remove_machine_init_done_notifier(&sim->machine_done);
     }
-    qcrypto_cipher_free(sim->cipher);
+    g_ptr_array_unref(sim->ciphers);
+    qemu_mutex_destroy(&sim->cipher_lock);
+    qemu_mutex_destroy(&sim->write_lock);
+    memory_debug_wipe(sim->key, sizeof(sim->key));
     qapi_free_SimEncryptedGuestRangeList(sim->shared);
     qapi_free_SimEncryptedGuestRangeList(sim->fault);
+    qapi_free_SimEncryptedGuestRangeList(sim->absent);
 }

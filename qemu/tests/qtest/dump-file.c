@@ -99,9 +99,14 @@ bool dump_file_is_elf(const DumpFile *f)
 
 const Elf64_Ehdr *dump_file_ehdr(const DumpFile *f)
 {
+    const Elf64_Ehdr *ehdr = (const Elf64_Ehdr *)f->data;
+
     g_assert_true(dump_file_is_elf(f));
     g_assert_cmpint(f->data[EI_CLASS], ==, ELFCLASS64);
-    return (const Elf64_Ehdr *)f->data;
+    g_assert_cmpint(ehdr->e_ehsize, ==, sizeof(*ehdr));
+    /* makedumpfile up to 1.7.8 expects them there */
+    g_assert_cmpint(ehdr->e_phoff, ==, sizeof(*ehdr));
+    return ehdr;
 }
 
 const Elf64_Phdr *dump_file_phdr(const DumpFile *f, unsigned i)

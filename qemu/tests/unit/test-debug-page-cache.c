@@ -5,22 +5,39 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/cutils.h"
 #include "../../system/debug-page-cache.h"
 
+#define VIEW 1
+
 static int region_a, region_b;
+
+static void put_in(DebugPageCache *cache, uint64_t view, const void *region,
+                   uint64_t offset, int byte)
+{
+    uint8_t data[DEBUG_PAGE_CACHE_PAGE_SIZE];
+
+    memset(data, byte, sizeof(data));
+    debug_page_cache_insert(cache, view, region, offset, data);
+}
 
 static void put(DebugPageCache *cache, const void *region, uint64_t offset,
                 int byte)
 {
-    memset(debug_page_cache_claim(cache, region, offset), byte,
-           DEBUG_PAGE_CACHE_PAGE_SIZE);
+    put_in(cache, VIEW, region, offset, byte);
+}
+
+static int get_in(DebugPageCache *cache, uint64_t view, const void *region,
+                  uint64_t offset)
+{
+    const uint8_t *data = debug_page_cache_find(cache, view, region, offset);
+
+    return data ? data[DEBUG_PAGE_CACHE_PAGE_SIZE - 1] : -1;
 }
 
 static int get(DebugPageCache *cache, const void *region, uint64_t offset)
 {
-    const uint8_t *data = debug_page_cache_find(cache, region, offset);
-
-    return data ? data[DEBUG_PAGE_CACHE_PAGE_SIZE - 1] : -1;
+    return get_in(cache, VIEW, region, offset);
 }
 
 static void test_find(void)
@@ -90,22 +107,54 @@ static void test_drop(void)
     debug_page_cache_free(cache);
 }
 
-/* A page that was dropped must not be found in the next user's page */
-static void test_dropped_pages_are_wiped(void)
+/* Each view has a page of its own; a write drops it from all */
+static void test_views(void)
 {
     DebugPageCache *cache = debug_page_cache_new();
 
-    for (int i = 0; i < DEBUG_PAGE_CACHE_PAGES; i++) {
-        put(cache, &region_a, i * 4096, 0xaa);
-    }
-    debug_page_cache_drop_all(cache);
-    for (int i = 0; i < DEBUG_PAGE_CACHE_PAGES; i++) {
-        uint8_t *data = debug_page_cache_claim(cache, &region_b, i * 4096);
+    put_in(cache, 1, &region_a, 0, 1);
+    put_in(cache, 2, &region_a, 0, 2);
+    g_assert_cmpint(get_in(cache, 1, &region_a, 0), ==, 1);
+    g_assert_cmpint(get_in(cache, 2, &region_a, 0), ==, 2);
+    g_assert_cmpint(get_in(cache, 3, &region_a, 0), ==, -1);
+    debug_page_cache_drop_view(cache, 1);
+    g_assert_cmpint(get_in(cache, 1, &region_a, 0), ==, -1);
+    g_assert_cmpint(get_in(cache, 2, &region_a, 0), ==, 2);
+    put_in(cache, 1, &region_a, 0, 1);
+    debug_page_cache_drop(cache, &region_a, 0);
+    g_assert_cmpint(get_in(cache, 1, &region_a, 0), ==, -1);
+    g_assert_cmpint(get_in(cache, 2, &region_a, 0), ==, -1);
+    debug_page_cache_free(cache);
+}
 
-        for (int j = 0; j < DEBUG_PAGE_CACHE_PAGE_SIZE; j++) {
-            g_assert_cmpint(data[j], ==, 0);
-        }
+static void test_insert_replaces(void)
+{
+    DebugPageCache *cache = debug_page_cache_new();
+
+    put(cache, &region_a, 0, 1);
+    put(cache, &region_a, 0, 2);
+    g_assert_cmpint(get(cache, &region_a, 0), ==, 2);
+    debug_page_cache_drop(cache, &region_a, 0);
+    g_assert_cmpint(get(cache, &region_a, 0), ==, -1);
+    debug_page_cache_free(cache);
+}
+
+static void test_dropped_pages_are_wiped(void)
+{
+    DebugPageCache *cache = debug_page_cache_new();
+    const uint8_t *data[3];
+
+    for (int i = 0; i < 3; i++) {
+        put_in(cache, i + 1, &region_a, i * 4096, 0xaa);
+        data[i] = debug_page_cache_find(cache, i + 1, &region_a, i * 4096);
     }
+    debug_page_cache_drop(cache, &region_a, 0);
+    debug_page_cache_drop_view(cache, 2);
+    g_assert_true(buffer_is_zero(data[0], DEBUG_PAGE_CACHE_PAGE_SIZE));
+    g_assert_true(buffer_is_zero(data[1], DEBUG_PAGE_CACHE_PAGE_SIZE));
+    g_assert_false(buffer_is_zero(data[2], DEBUG_PAGE_CACHE_PAGE_SIZE));
+    debug_page_cache_drop_all(cache);
+    g_assert_true(buffer_is_zero(data[2], DEBUG_PAGE_CACHE_PAGE_SIZE));
     debug_page_cache_free(cache);
 }
 
@@ -119,6 +168,8 @@ int main(int argc, char **argv)
     g_test_add_func("/debug-page-cache/least-recently-used-goes",
                     test_least_recently_used_goes);
     g_test_add_func("/debug-page-cache/drop", test_drop);
+    g_test_add_func("/debug-page-cache/views", test_views);
+    g_test_add_func("/debug-page-cache/insert-replaces", test_insert_replaces);
     g_test_add_func("/debug-page-cache/dropped-pages-are-wiped",
                     test_dropped_pages_are_wiped);
     return g_test_run();

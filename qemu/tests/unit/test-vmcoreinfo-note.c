@@ -8,7 +8,7 @@
 #include "qemu/bswap.h"
 #include "qapi/error.h"
 #include "system/vmcoreinfo-note.h"
-#include "target/i386/linux-page-tables.h"
+#include "target/i386/page-table-root.h"
 
 #define NAME        "VMCOREINFO"
 #define TEXT_OFFSET 24
