@@ -40,27 +40,13 @@ static bool env_word(const char *name, const char *no, const char *yes,
     return !strcmp(text, yes);
 }
 
-static enum td_registers env_td_registers(void)
-{
-    const char *text = getenv("STANDIN_TD_REGISTERS");
-
-    if (!text || !*text || !strcmp(text, "protected")) {
-        return TD_REGISTERS_PROTECTED;
-    }
-    if (strcmp(text, "readable") && strcmp(text, "reset")) {
-        fprintf(stderr, "stand-in: STANDIN_TD_REGISTERS=%s is neither "
-                "'protected' nor 'readable' nor 'reset'\n", text);
-        exit(2);
-    }
-    return !strcmp(text, "reset") ? TD_REGISTERS_RESET : TD_REGISTERS_READABLE;
-}
-
 void config_init(void)
 {
     config.log_path = getenv("STANDIN_LOG");
     config.script = getenv("STANDIN_SCRIPT");
     config.fault = getenv("STANDIN_FAULT");
     config.latency_us = env_number("STANDIN_LATENCY_US", 0);
+    config.page_latency_us = env_number("STANDIN_PAGE_LATENCY_US", 0);
     config.cbit = env_number("STANDIN_CBIT", 51);
     config.phys_bits = env_number("STANDIN_PHYS_BITS", 0);
     config.strict = env_word("STANDIN_STRICT", "0", "1", false);
@@ -69,5 +55,6 @@ void config_init(void)
     config.announced = env_word("STANDIN_SHARING", "access", "announced",
                                 false);
     config.tdx_debug = env_word("STANDIN_TDX_DEBUG", "0", "1", false);
-    config.td_registers = env_td_registers();
+    config.td_registers = env_word("STANDIN_TD_REGISTERS", "protected",
+                                   "readable", false);
 }

@@ -138,6 +138,21 @@ void cpuid_hook_install(void)
 }
 
 /*
+ * The kernel below may say how many address bits the host can map for a guest
+ * (EAX[23:16], 0: all). It is as many as the host that we show has.
+ */
+void cpuid_limit_addresses(struct kvm_cpuid2 *cpuid)
+{
+    for (unsigned i = 0; i < cpuid->nent; i++) {
+        struct kvm_cpuid_entry2 *e = &cpuid->entries[i];
+
+        if (e->function == LEAF_ADDRESS_SIZES) {
+            e->eax = (e->eax & ~0xff00ff) | host_address_bits();
+        }
+    }
+}
+
+/*
  * The kernel below must take the C-bit or shared bit for an address bit, so
  * its guest needs that many. A Linux that is told so announces shared pages,
  * which saves thousands of exits.

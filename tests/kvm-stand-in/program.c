@@ -27,7 +27,7 @@ static const struct {
     { "nop", OP_NOP, 0, false },
     { "inc", OP_INC, 2, false },
     { "report", OP_REPORT, 2, true },
-    { "flip", OP_FLIP, 6, true },
+    { "flip", OP_FLIP, 7, true },
 };
 
 static void bad_line(unsigned number, const char *why)

@@ -88,7 +88,8 @@ static void write_text(uint32_t tag, uint64_t gpa, uint64_t end)
     char line[32];
 
     for (; gpa < end; gpa += 16) {
-        snprintf(line, sizeof(line), "%.4s%08lx ok\n", (char *)&tag, gpa);
+        snprintf(line, sizeof(line), "%.4s%08x ok\n", (char *)&tag,
+                 (uint32_t)gpa);
         guest_write(gpa, line, 16);
     }
 }
@@ -223,14 +224,14 @@ static bool increment(const struct script_step *s, struct kvm_run *run,
     return hit ? exit_debug(run, r, 1, hit) : false;
 }
 
-/* payload.S's flip: the page-table entry, the conversion, then the text */
+/* payload.S's flip: the page-table entries, the conversion, then the text */
 static bool flip(const struct script_step *s, struct position *at,
                  struct kvm_run *run)
 {
-    const uint64_t *a = s->arg;         /* wanted, done, page, pte, masks */
+    /* wanted, done, first page, pages, its page-table entry, masks */
+    const uint64_t *a = s->arg;
     uint64_t done = guest_read64(a[1]);
     bool private = done & 1;
-    uint64_t pte = a[2] | PTE_LEAF | (private ? a[4] : a[5]);
     char line[80];
 
     if (!at->halfway && done == guest_read64(a[0])) {
@@ -238,10 +239,14 @@ static bool flip(const struct script_step *s, struct position *at,
     }
     at->halfway = !at->halfway;
     if (at->halfway) {
-        guest_write(a[3], &pte, sizeof(pte));
-        return exit_convert(run, (uint64_t[]) { a[2], 1, private });
+        for (uint64_t i = 0; i < a[3]; i++) {
+            uint64_t pte = (a[2] + i * PAGE) | PTE_LEAF | a[private ? 5 : 6];
+
+            guest_write(a[4] + i * 8, &pte, sizeof(pte));
+        }
+        return exit_convert(run, (uint64_t[]) { a[2], a[3], private });
     }
-    write_text(private ? TAG_PRIVATE : TAG_SHARED, a[2], a[2] + PAGE);
+    write_text(private ? TAG_PRIVATE : TAG_SHARED, a[2], a[2] + a[3] * PAGE);
     done++;
     guest_write(a[1], &done, sizeof(done));
     snprintf(line, sizeof(line), "%s%016lx\n", s->text, done);

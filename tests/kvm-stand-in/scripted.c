@@ -15,6 +15,9 @@
 
 #define VCPU_MMAP_SIZE  (3 * PAGE)
 #define MCE_CAP         0x1000100       /* MCG_CTL_P, MCG_SER_P */
+/* Intel SDM volume 1, 13.1 and 18.2: state components and CPUID leaf 7 */
+#define XCR0_AMX        (3 << 17)       /* XTILECFG, XTILEDATA */
+#define CPUID_7_EDX_AMX (1 << 22 | 1 << 24 | 1 << 25)
 
 /* State that is only stored: what SET wrote, GET reads. */
 struct vcpu_state {
@@ -85,6 +88,19 @@ static long capability(long cap)
     }
 }
 
+/* Without KVM_CAP_XSAVE2 there is no AMX: its state exceeds struct kvm_xsave */
+static void remove_amx(struct kvm_cpuid_entry2 *e)
+{
+    if (e->function == 7 && !e->index) {
+        e->edx &= ~CPUID_7_EDX_AMX;
+    }
+    if (e->function == 0xd && !e->index) {
+        e->eax &= ~XCR0_AMX;
+        e->ebx = e->ebx < PAGE ? e->ebx : PAGE;
+        e->ecx = e->ecx < PAGE ? e->ecx : PAGE;
+    }
+}
+
 static void add_leaf(struct kvm_cpuid2 *cpuid, unsigned room, uint32_t leaf,
                      uint32_t index, bool indexed)
 {
@@ -101,6 +117,10 @@ static void add_leaf(struct kvm_cpuid2 *cpuid, unsigned room, uint32_t leaf,
     if (leaf == 1) {
         e->ecx |= 1u << 31 | 1 << 21;           /* hypervisor, x2APIC */
     }
+    if (leaf == 0x80000008) {                   /* bits of addresses */
+        e->eax = (e->eax & ~0xff00ff) | host_address_bits();
+    }
+    remove_amx(e);
 }
 
 /* The host's own leaves; QEMU picks from them what its CPU model has. */

@@ -252,6 +252,7 @@ static void slot_delete(struct slot *s)
 {
     struct slot **link = &vm.slots;
 
+    unified_check_change("removal of a memory slot", s->gpa, s->size);
     slot_sync();
     apply(s, NULL, 0);
     while (*link != s) {

@@ -42,21 +42,16 @@ struct kvm_rw_memory {
 
 /* How payload.S asks for a page state change; see there. */
 #define CONVERT_PORT                    0x5ec
+#define CONVERT_PAGES_PORT              0x5f0
 
 /* ---- config.c: the environment, read once ---- */
-
-/* What KVM_GET_REGS and the like do on a debug TD */
-enum td_registers {
-    TD_REGISTERS_PROTECTED,     /* fail, as on any TD */
-    TD_REGISTERS_READABLE,      /* work */
-    TD_REGISTERS_RESET,         /* succeed, with the state of a reset */
-};
 
 struct config {
     const char *log_path;
     const char *script;         /* no /dev/kvm: walk this trace */
     const char *fault;
-    unsigned latency_us;        /* of each debug ioctl */
+    unsigned latency_us;        /* of each debug ioctl, spent on a CPU */
+    unsigned page_latency_us;   /* of each page of a unified ioctl, slept */
     unsigned cbit;              /* SEV family; TDX takes it from phys_bits */
     unsigned phys_bits;         /* 0: the host's own */
     bool strict;                /* fail callers that rely on new kernels */
@@ -64,7 +59,7 @@ struct config {
     bool old_kernel;            /* the DBG commands have their old bugs */
     bool announced;             /* SEV: pages are shared by hypercall only */
     bool tdx_debug;             /* KVM reports ATTRIBUTES.DEBUG as supported */
-    enum td_registers td_registers;     /* of a debug TD */
+    bool td_registers;          /* those of a debug TD can be read */
 };
 extern struct config config;
 void config_init(void);
@@ -156,6 +151,7 @@ struct vcpu {
     bool running;               /* inside the kernel's KVM_RUN */
     bool ran;
     uint32_t debug_control;     /* of KVM_SET_GUEST_DEBUG */
+    uint32_t convert_pages;     /* of the next conversion; 0: one */
     bool mmio_pending;          /* access to redo after a MEMORY_FAULT */
     struct kvm_run saved;       /* its exit */
 };
@@ -246,8 +242,13 @@ long snp_command(struct kvm_sev_cmd *cmd);                        /* snp.c */
 long sev_debug(struct kvm_sev_cmd *cmd, bool decrypt);          /* dbg.c */
 long tdx_vm_command(struct kvm_tdx_cmd *cmd);                   /* tdx.c */
 long tdx_vcpu_command(struct kvm_tdx_cmd *cmd);
-/* Neither locked: it takes vm.lock itself, after the latency. */
+/* Not locked: it takes vm.lock itself, and not while it sleeps. */
 long unified_ioctl(unsigned long request, void *arg);           /* unified.c */
+/*
+ * QEMU is about to change what is at @gpa, by @what: it must not while it
+ * transfers that memory.
+ */
+void unified_check_change(const char *what, uint64_t gpa, uint64_t size);
 uint64_t debug_clock_us(void);                                  /* dbg.c */
 /* Return when config.latency_us have passed since @start of that clock. */
 void debug_latency(uint64_t start);
@@ -258,6 +259,7 @@ void cpuid_hook_install(void);
 /* Of the host, or those that STANDIN_PHYS_BITS gives it. */
 unsigned host_address_bits(void);
 void cpuid_adjust(struct kvm_cpuid2 *cpuid);
+void cpuid_limit_addresses(struct kvm_cpuid2 *cpuid);
 
 /* ---- a kernel and a guest without /dev/kvm ---- */
 
@@ -283,7 +285,7 @@ struct script_step {
     bool is_instruction;        /* "at": may be stopped at */
     uint64_t rip;
     uint64_t rip_gpa;
-    uint64_t arg[6];
+    uint64_t arg[7];
     char *text;
     char *otherwise;
 };

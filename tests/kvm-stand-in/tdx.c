@@ -93,7 +93,7 @@ static long init_vm(struct kvm_tdx_cmd *cmd)
     vm.policy = init.attributes;
     vm.state = STATE_LAUNCH;
     vm.protected_state = !(init.attributes & ATTR_DEBUG) ||
-                         config.td_registers == TD_REGISTERS_PROTECTED;
+                         !config.td_registers;
     log_event("TD attributes=0x%llx xfam=0x%llx", init.attributes, init.xfam);
     return 0;
 }

@@ -11,13 +11,6 @@
 #define MSR_AMD64_SEV   0xc0010131
 #define SEV_ACTIVE      1
 
-/* Intel SDM volume 3, 2.5 and 2.2.1; of the reset, 10.1.1 */
-#define CR0_PE          (1 << 0)
-#define CR0_NE          (1 << 5)
-#define CR0_RESET       0x60000010
-#define EFER_LME        (1 << 8)
-#define RFLAGS_FIXED    (1 << 1)
-
 /* ---- entering and leaving ---- */
 
 static bool any_running(void)
@@ -224,24 +217,39 @@ static void log_debug_exit(const struct vcpu *cpu)
               cpu->run->debug.arch.exception, cpu->run->debug.arch.pc);
 }
 
-/* payload.S asks for a conversion through a port: make it the hypercall's */
+static bool convert_exit(struct vcpu *cpu, uint32_t value)
+{
+    struct kvm_run *run = cpu->run;
+
+    memset(&run->hypercall, 0, sizeof(run->hypercall));
+    run->exit_reason = KVM_EXIT_HYPERCALL;
+    run->hypercall.nr = KVM_HC_MAP_GPA_RANGE;
+    run->hypercall.args[0] = (uint64_t)(value & 0x0fffffff) * PAGE;
+    run->hypercall.args[1] = cpu->convert_pages ?: 1;
+    run->hypercall.args[2] = value >> 28 == 1 ? KVM_MAP_GPA_RANGE_ENCRYPTED : 0;
+    cpu->convert_pages = 0;
+    return hypercall_exit(cpu);
+}
+
+/* payload.S asks for a conversion through ports: make it the hypercall's */
 static bool io_exit(struct vcpu *cpu)
 {
     struct kvm_run *run = cpu->run;
     uint32_t value;
 
-    if (run->io.port != CONVERT_PORT || run->io.direction != KVM_EXIT_IO_OUT ||
-        run->io.size != 4) {
+    if (run->io.direction != KVM_EXIT_IO_OUT || run->io.size != 4) {
         return true;
     }
     memcpy(&value, (uint8_t *)run + run->io.data_offset, 4);
-    memset(&run->hypercall, 0, sizeof(run->hypercall));
-    run->exit_reason = KVM_EXIT_HYPERCALL;
-    run->hypercall.nr = KVM_HC_MAP_GPA_RANGE;
-    run->hypercall.args[0] = (uint64_t)(value & 0x0fffffff) * PAGE;
-    run->hypercall.args[1] = 1;
-    run->hypercall.args[2] = value >> 28 == 1 ? KVM_MAP_GPA_RANGE_ENCRYPTED : 0;
-    return hypercall_exit(cpu);
+    switch (run->io.port) {
+    case CONVERT_PAGES_PORT:
+        cpu->convert_pages = value;
+        return false;
+    case CONVERT_PORT:
+        return convert_exit(cpu, value);
+    default:
+        return true;
+    }
 }
 
 /*
@@ -357,55 +365,6 @@ static const char *protected_name(unsigned long request)
     return NULL;
 }
 
-/*
- * A debug TD: the module's fixed bits are set from the start; what KVM does
- * not fetch from the module is there, and nothing but a reset's.
- */
-static void td_registers(unsigned long request, void *arg)
-{
-    bool reset = config.td_registers == TD_REGISTERS_RESET;
-    struct kvm_sregs *sregs = arg;      /* kvm_sregs2 begins like it */
-
-    if (request == KVM_GET_DEBUGREGS || (reset && request == KVM_GET_REGS)) {
-        memset(arg, 0, _IOC_SIZE(request));
-    }
-    if (request == KVM_GET_REGS) {
-        ((struct kvm_regs *)arg)->rflags |= RFLAGS_FIXED;
-    }
-    if (request != KVM_GET_SREGS && request != KVM_GET_SREGS2) {
-        return;
-    }
-    if (reset) {
-        memset(arg, 0, _IOC_SIZE(request));
-        sregs->cr0 = CR0_RESET;
-    } else {
-        sregs->cr0 |= CR0_PE | CR0_NE;
-        sregs->efer |= EFER_LME;
-        sregs->cr2 = 0;
-    }
-}
-
-/* KVM_GET_MSRS tells none of a TD's, and its FPU state is not KVM's. */
-static bool td_hides(unsigned long request)
-{
-    return request == KVM_GET_MSRS || request == KVM_SET_MSRS ||
-           request == KVM_GET_XSAVE || request == KVM_GET_XSAVE2 ||
-           request == KVM_SET_XSAVE;
-}
-
-static long td_vcpu_ioctl(struct vcpu *cpu, unsigned long request, void *arg,
-                          const char *name)
-{
-    long ret = td_hides(request) ? -EINVAL :
-                                   kernel_ioctl(cpu->fd, request, arg);
-
-    if (!ret) {
-        td_registers(request, arg);
-    }
-    log_call(name ? name : "KVM_MSRS", ret, "vcpu=%u TD", cpu->index);
-    return ret;
-}
-
 static long locked_vcpu_ioctl(struct vcpu *cpu, unsigned long request,
                               void *arg)
 {
@@ -430,15 +389,13 @@ static long locked_vcpu_ioctl(struct vcpu *cpu, unsigned long request,
             return -fault.err;
         }
     }
-    if (vm.kind == GUEST_TDX && vm.state == STATE_RUNNING &&
-        request != KVM_SET_GUEST_DEBUG && (name || td_hides(request))) {
-        return td_vcpu_ioctl(cpu, request, arg, name);
-    }
     ret = kernel_ioctl(cpu->fd, request, arg);
     if (request == KVM_SET_GUEST_DEBUG && !ret) {
         cpu->debug_control = ((struct kvm_guest_debug *)arg)->control;
         log_call(name, ret, "vcpu=%u control=0x%x", cpu->index,
                  cpu->debug_control);
+    } else if (name && vm.kind == GUEST_TDX && vm.state == STATE_RUNNING) {
+        log_call(name, ret, "vcpu=%u TD", cpu->index);
     }
     return ret;
 }

@@ -46,7 +46,7 @@ static int own_capability(long cap)
     case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
         return 1;
     case KVM_CAP_ENCRYPT_MEMORY_DEBUG:
-        return config.unified;
+        return config.unified && memfd;
     case KVM_CAP_NR_MEMSLOTS:
         return 509;
     case KVM_CAP_READONLY_MEM:
@@ -120,8 +120,15 @@ static long sev_vmsa_features(const struct kvm_device_attr *attr)
 long system_ioctl(int fd, unsigned long request, void *arg)
 {
     const struct kvm_device_attr *attr = arg;
+    long ret;
 
     switch (request) {
+    case KVM_GET_SUPPORTED_CPUID:
+        ret = kernel_ioctl(fd, request, arg);
+        if (!ret) {
+            cpuid_limit_addresses(arg);
+        }
+        return ret;
     case KVM_CREATE_VM:
         return create_vm(fd, arg);
     case KVM_CHECK_EXTENSION:
@@ -197,6 +204,7 @@ static long set_attributes(const struct kvm_memory_attributes *a)
     bool private = a->attributes & KVM_MEMORY_ATTRIBUTE_PRIVATE;
     long ret = 0;
 
+    unified_check_change("KVM_SET_MEMORY_ATTRIBUTES", a->address, a->size);
     if (!kind_has_memfd()) {
         ret = -ENOTTY;
     } else if (a->flags || !a->size || PAGE_OFFSET(a->address | a->size) ||

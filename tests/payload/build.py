@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Builds the payload guest for one kind of guest and one bit position.
 
-  build.py KIND OUTDIR [--bit N]    KIND: plain sev sev-es snp tdx; N: 51
+  build.py KIND OUTDIR [--bit N]    N: 51; KIND: plain sev sev-es snp tdx
+                                    sw-protected (without a bit)
 
 writes OUTDIR/KIND-N.bin (a 64 KiB firmware image for -bios), .elf (symbols
 for gdb) and .script (the same guest as a trace, for the stand-in without
@@ -14,7 +15,8 @@ import re
 import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-KINDS = ('plain', 'sev', 'sev-es', 'snp', 'tdx')
+KINDS = ('plain', 'sev', 'sev-es', 'snp', 'tdx', 'sw-protected')
+C_BIT_KINDS = ('sev', 'sev-es', 'snp')
 
 
 class Payload:
@@ -26,8 +28,9 @@ class Payload:
         self.image = base + '.bin'
         self.elf = base + '.elf'
         self.script = base + '.script'
-        self.private_mask = 0 if kind in ('plain', 'tdx') else 1 << bit
+        self.private_mask = 1 << bit if kind in C_BIT_KINDS else 0
         self.shared_mask = 1 << bit if kind == 'tdx' else 0
+        self.converts = kind in ('snp', 'tdx', 'sw-protected')
         self.symbols = {}
         self.map = address_map()
 
@@ -40,12 +43,26 @@ class Payload:
             self.symbols[name] = int(value, 16)
 
     def virt(self, gpa):
-        """The high virtual address of a page between 2 and 4 MiB."""
+        """The high virtual address of a page between 2 and 4 MiB.
+
+        Of one below, where the payload converts pages.
+        """
         return self.map['VIRT_OFFSET'] + gpa
 
     def phys(self, name):
         """The guest-physical address of a symbol of the program."""
         return self.symbols[name] - self.map['VIRT_OFFSET']
+
+    def script_with(self, setup=(), loop=()):
+        """The script with more steps of the first vCPU.
+
+        @setup: taken before it says that it runs.  @loop: again and again.
+        """
+        with open(self.script, encoding='ascii') as script:
+            lines = script.read().splitlines()
+        at = lines.index('loop') + 1
+        return '\n'.join([*lines[:at - 2], *setup, *lines[at - 2:at], *loop,
+                          *lines[at:]]) + '\n'
 
 
 def address_map():
@@ -59,8 +76,9 @@ def address_map():
 
 
 def text_lines(tag, start, end):
-    """What the guest's fill_text writes: 16 bytes a line."""
-    return b''.join(b'%s %08x ok\n' % (tag, a) for a in range(start, end, 16))
+    """What the guest's fill_text writes: 16 bytes a line, 32 bits of address."""
+    return b''.join(b'%s %08x ok\n' % (tag, a & 0xffffffff)
+                    for a in range(start, end, 16))
 
 
 def run(*command):
@@ -73,10 +91,10 @@ def assemble(payload, work):
     They are replaced whole: a QEMU that is about to read them may.
     """
     source = os.path.join(HERE, 'payload.S')
-    convert = int(payload.kind in ('snp', 'tdx'))
     flags = [f'-DPRIVATE_MASK={payload.private_mask:#x}',
              f'-DSHARED_MASK={payload.shared_mask:#x}',
-             f'-DCONVERT={convert}']
+             f'-DCONVERT={int(payload.converts)}',
+             f'-DHYPERCALL={int(payload.kind == "sw-protected")}']
     run('gcc', '-c', '-I', HERE, *flags, source, '-o', work + '.o')
     run('gcc', '-E', '-P', '-x', 'c', '-I', HERE,
         os.path.join(HERE, 'payload.ld'), '-o', work + '.ld')
@@ -132,10 +150,21 @@ def at(p, name, action, *numbers, text=''):
                 text=step(action, *numbers, text=text))
 
 
+def flip(p, place, wanted, done, gpa, pages, entry, text):
+    """A step that converts @pages from @gpa on, once for each of @wanted."""
+    return at(p, place, 'flip', p.map['SHARED_PAGE'] + p.map[wanted],
+              p.phys(done), gpa, pages, entry, p.private_mask, p.shared_mask,
+              text=text)
+
+
 def script_loop(p):
     """tick(), instruction by instruction where one does something."""
-    page = p.map['SHARED_PAGE']
-    entry = p.phys('pt') + (p.map['FLIP_PAGE'] - p.map['RAM_BASE']) // 512
+    m, page = p.map, p.map['SHARED_PAGE']
+    flip_entry = p.phys('pt') + (m['FLIP_PAGE'] - m['RAM_BASE']) // 512
+    borders = [flip(p, 'tick_borders', 'BORDERS_WANTED', 'borders_done',
+                    m['BORDERS'], m['BORDERS_PAGES'],
+                    p.phys('pt_low') + m['BORDERS'] // 512, 'borders ')
+               ] if p.converts else []
     return [
         'loop',
         at(p, 'main_loop', 'nop'),
@@ -145,9 +174,9 @@ def script_loop(p):
            p.phys('mailbox_seen'), text='mailbox '),
         at(p, 'tick_shared', 'report', page + p.map['SHARED_MAILBOX'],
            p.phys('shared_seen'), text='shared-mailbox '),
-        at(p, 'tick_flip', 'flip', page + p.map['FLIPS_WANTED'],
-           p.phys('flips_done'), p.map['FLIP_PAGE'], entry, p.private_mask,
-           p.shared_mask, text='flips '),
+        flip(p, 'tick_flip', 'FLIPS_WANTED', 'flips_done', m['FLIP_PAGE'], 1,
+             flip_entry, 'flips '),
+        *borders,
         at(p, 'tick_return', 'nop'),
     ]
 
@@ -172,7 +201,8 @@ def build(kind, outdir, bit):
     payload = Payload(kind, bit, base)
     assemble(payload, base)
     payload.read_symbols()
-    write_script(payload)
+    if kind != 'sw-protected':      # no stand-in has it
+        write_script(payload)
     return payload
 
 

@@ -11,6 +11,8 @@
  *   PRIVATE_MASK  set in every page-table entry of private memory (SEV: C-bit)
  *   SHARED_MASK   set in every leaf of shared memory (TDX: shared bit)
  *   CONVERT       1: ask the hypervisor to convert pages (SNP, TDX)
+ *   HYPERCALL     1: by KVM_HC_MAP_GPA_RANGE, and all memory is shared at first
+ *                 (software-protected VMs)
  *
  * The firmware tables at the end of the image are those that QEMU looks for:
  * OVMF's GUIDed table with the SEV-ES reset block, the SNP metadata and the
@@ -24,6 +26,10 @@
 #define COM1            0x3f8
 #define FW_CFG_DMA      0x514
 #define CONVERT_PORT    0x5ec
+#define CONVERT_PAGES_PORT 0x5f0
+
+#define KVM_HC_MAP_GPA_RANGE    12
+#define MAP_GPA_RANGE_PRIVATE   0x10
 
 #define PHYS(sym)       (sym - VIRT_OFFSET)
 
@@ -41,6 +47,17 @@ start64:
     mov     $PHYS(ram_start), %rdi
     mov     $ram_size, %ecx
     rep movsb
+#if HYPERCALL
+    mov     $MOVED, %ebx
+    mov     $MOVED_SIZE / 0x1000, %ecx
+    mov     $MAP_GPA_RANGE_PRIVATE, %edx
+    mov     $KVM_HC_MAP_GPA_RANGE, %eax
+    vmmcall
+    mov     $moved_load, %esi
+    mov     $MOVED, %edi
+    mov     $moved_size, %ecx
+    rep movsb
+#endif
     mov     $PHYS(ram_entry), %rax
     jmp     *%rax
 
@@ -110,6 +127,20 @@ main:
     xor     %edx, %edx
     call    convert
 
+#if HYPERCALL
+    mov     $TEXT_PRIVATE, %edi
+    mov     $(TEXT_SHARED - TEXT_PRIVATE) / 0x1000, %esi
+    mov     $1, %edx
+    call    convert
+    mov     $TEXT_TAIL, %edi
+    mov     $(TEXT_END - TEXT_TAIL) / 0x1000, %esi
+    mov     $1, %edx
+    call    convert
+    mov     $0x2044564d, %eax           /* "MVD " */
+    mov     $MOVED_TEXT, %edi
+    mov     $MOVED + MOVED_SIZE, %esi
+    call    fill_text
+#endif
     mov     $0x20565250, %eax           /* "PRV " */
     mov     $TEXT_PRIVATE, %edi
     mov     $TEXT_SHARED, %esi
@@ -132,6 +163,9 @@ main:
     .global main_loop
 main_loop:
     call    tick
+#if HYPERCALL
+    call    moved_tick
+#endif
     jmp     main_loop
 
 /*
@@ -158,9 +192,45 @@ tick_flip:
     mov     VIRT_OFFSET + SHARED_PAGE + FLIPS_WANTED, %rbx
     cmp     flips_done(%rip), %rbx
     jne     flip
+#if CONVERT
+tick_borders:
+    mov     VIRT_OFFSET + SHARED_PAGE + BORDERS_WANTED, %rbx
+    cmp     borders_done(%rip), %rbx
+    jne     flip_borders
+#endif
 tick_return:
     pause
     ret
+
+#if HYPERCALL
+/*
+ * The same in private memory. What KVM has to emulate stays in shared memory,
+ * as KVM does not read private memory.
+ */
+    .section .moved, "awx"
+    .global moved_tick
+    .type moved_tick, @function
+moved_tick:
+    incq    moved_counter(%rip)
+    mov     moved_mailbox(%rip), %rbx
+    cmp     moved_seen(%rip), %rbx
+    jne     1f
+    ret
+1:  mov     %rbx, moved_seen(%rip)
+    lea     msg_moved(%rip), %rsi
+    jmp     report
+    .global moved_counter, moved_mailbox
+    .balign 16
+moved_counter:  .quad 0
+moved_mailbox:  .quad 0
+moved_seen:     .quad 0
+
+    .section .ram.data, "aw"
+msg_moved:      .asciz "moved-mailbox "
+msg_convert_failed: .asciz "payload: FAILED: conversion\n"
+
+    .section .ram.text, "awx"
+#endif
 
 report_mailbox:
     mov     %rbx, mailbox_seen(%rip)
@@ -181,31 +251,64 @@ report:
  * FLIPS_WANTED; with FLIP_SILENTLY set, without saying so first.
  */
 flip:
-    mov     flips_done(%rip), %ebx
+    mov     $FLIP_PAGE, %r12d
+    mov     $1, %r13d
+    lea     pt + (FLIP_PAGE - RAM_BASE) / 512(%rip), %r10
+    lea     flips_done(%rip), %rbp
+    lea     msg_flips(%rip), %r14
+    jmp     flip_pages
+#if CONVERT
+/* The same of the pages from BORDERS on, by BORDERS_WANTED, in one call */
+flip_borders:
+    mov     $BORDERS, %r12d
+    mov     $BORDERS_PAGES, %r13d
+    lea     pt_low + BORDERS / 512(%rip), %r10
+    lea     borders_done(%rip), %rbp
+    lea     msg_borders(%rip), %r14
+#endif
+/*
+ * r12d: the first page, r13d: how many, r10: the entry that maps the first,
+ * rbp: how often this has been done, r14: what to print with that.
+ */
+flip_pages:
+    mov     (%rbp), %ebx
     and     $1, %ebx                    /* 1: to private, 0: to shared */
     mov     $PRIVATE_MASK, %rax
     mov     $SHARED_MASK, %rcx
     test    %ebx, %ebx
     cmovz   %rcx, %rax
-    or      $(FLIP_PAGE + PTE_LEAF), %rax
-    mov     %rax, pt + (FLIP_PAGE - RAM_BASE) / 512(%rip)
-    invlpg  VIRT_OFFSET + FLIP_PAGE
-    cmpq    $0, VIRT_OFFSET + SHARED_PAGE + FLIP_SILENTLY
+    or      %r12, %rax
+    or      $PTE_LEAF, %rax
+    movabs  $VIRT_OFFSET, %r8
+    add     %r12, %r8
+    mov     %r13d, %ecx
+1:  mov     %rax, (%r10)
+    invlpg  (%r8)
+    add     $0x1000, %rax
+    add     $0x1000, %r8
+    add     $8, %r10
+    dec     %ecx
+    jnz     1b
+    cmp     $FLIP_PAGE, %r12d
     jne     1f
-    mov     $FLIP_PAGE, %edi
-    mov     $1, %esi
+    cmpq    $0, VIRT_OFFSET + SHARED_PAGE + FLIP_SILENTLY
+    jne     2f
+1:  mov     %r12d, %edi
+    mov     %r13d, %esi
     mov     %ebx, %edx
     call    convert
-1:  mov     $0x20565250, %eax
+2:  mov     $0x20565250, %eax
     mov     $0x20524853, %ecx
     test    %ebx, %ebx
     cmovz   %ecx, %eax
-    mov     $FLIP_PAGE, %edi
-    mov     $(FLIP_PAGE + 0x1000), %esi
+    mov     %r12d, %edi
+    mov     %r13d, %esi
+    shl     $12, %esi
+    add     %edi, %esi
     call    fill_text
-    incq    flips_done(%rip)
-    mov     flips_done(%rip), %rbx
-    lea     msg_flips(%rip), %rsi
+    incq    (%rbp)
+    mov     (%rbp), %rbx
+    mov     %r14, %rsi
     jmp     report
 
 /* Write "TAG 00123450 ok\n" lines. eax: the tag; edi, esi: first, end GPA. */
@@ -243,22 +346,35 @@ hex8:
 /*
  * edi: GPA, esi: pages, edx: 1 to private, 0 to shared. Hardware guests say
  * this with VMGEXIT or TDCALL, which plain KVM has not, and a hypercall is not
- * to be had on every KVM: the stand-in takes it from a port instead, a page a
- * time: frame number, and in bits 31:28 the page state change of the GHCB
- * protocol, 1 private or 2 shared. A plain SEV guest just uses the C-bit.
+ * to be had on every KVM: the stand-in takes it from ports instead. One gets
+ * the number of pages, the other, which makes the call, the frame number and
+ * in bits 31:28 the page state change of the GHCB protocol, 1 private or
+ * 2 shared. A plain SEV guest just uses the C-bit.
  */
 convert:
-#if CONVERT
-    mov     $2, %eax
-    sub     %edx, %eax
-    shl     $28, %eax
+#if HYPERCALL
+    push    %rbx
+    mov     %edi, %ebx
+    mov     %esi, %ecx
+    shl     $4, %edx                    /* MAP_GPA_RANGE_PRIVATE */
+    mov     $KVM_HC_MAP_GPA_RANGE, %eax
+    vmmcall
+    pop     %rbx
+    lea     msg_convert_failed(%rip), %rsi
+    test    %rax, %rax
+    jnz     print
+#elif CONVERT
+    mov     $2, %ecx
+    sub     %edx, %ecx
+    shl     $28, %ecx
     shr     $12, %edi
-    or      %edi, %eax
+    or      %edi, %ecx
+    mov     %esi, %eax
+    mov     $CONVERT_PAGES_PORT, %edx
+    outl    %eax, %dx
+    mov     %ecx, %eax
     mov     $CONVERT_PORT, %edx
-1:  outl    %eax, %dx
-    inc     %eax
-    dec     %esi
-    jnz     1b
+    outl    %eax, %dx
 #endif
     ret
 
@@ -359,6 +475,7 @@ print_hex:
 
     .section .ram.data, "aw"
     .global counter, mailbox, mailbox_seen, shared_seen, flips_done
+    .global borders_done
     .global aps, ap_counters, banner, pml4, pt
 banner:         .ascii "payload: private data page\n"
     .balign 16
@@ -367,6 +484,7 @@ mailbox:        .quad 0
 mailbox_seen:   .quad 0
 shared_seen:    .quad 0
 flips_done:     .quad 0
+borders_done:   .quad 0
 aps:            .quad 0
 ap_counters:    .fill 8, 8, 0
 hex_buffer:     .fill 17, 1, 0
@@ -379,6 +497,7 @@ msg_running:    .asciz "payload: running\n"
 msg_mailbox:    .asciz "mailbox "
 msg_shared:     .asciz "shared-mailbox "
 msg_flips:      .asciz "flips "
+msg_borders:    .asciz "borders "
 msg_newline:    .asciz "\n"
 
     .balign 8
@@ -391,9 +510,8 @@ gdt_pointer:
     .word   . - gdt - 1
     .quad   gdt
 
+    .set    stack_top, VIRT_OFFSET + STACK_TOP
     .balign 4096
-    .fill   4096, 1, 0
-stack_top:
 pml4:
     .quad   PHYS(pdpt_low) + PRIVATE_MASK + PTE_TABLE
     .fill   510, 8, 0
@@ -410,9 +528,18 @@ pdpt_high:
     .quad   PHYS(pd_high) + PRIVATE_MASK + PTE_TABLE
     .fill   1, 8, 0
 pd_high:
-    .fill   1, 8, 0
+#if CONVERT
+    .quad   PHYS(pt_low) + PRIVATE_MASK + PTE_TABLE
+#else
+    .quad   0
+#endif
     .quad   PHYS(pt) + PRIVATE_MASK + PTE_TABLE
+#if HYPERCALL
+    .quad   MOVED + PRIVATE_MASK + PTE_LEAF + PTE_PS
+    .fill   509, 8, 0
+#else
     .fill   510, 8, 0
+#endif
 pt:
     .set    page, RAM_BASE
     .rept   512
@@ -423,6 +550,15 @@ pt:
     .endif
     .set    page, page + 0x1000
     .endr
+#if CONVERT
+    .global pt_low
+pt_low:
+    .set    page, 0
+    .rept   512
+    .quad   page + PRIVATE_MASK + PTE_LEAF
+    .set    page, page + 0x1000
+    .endr
+#endif
 
 /* ---- the end of the image: tables for the VMM, reset vector --------------- */
 

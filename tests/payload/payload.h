@@ -28,6 +28,15 @@
  */
 #define RAM_BASE        0x200000
 #define VIRT_OFFSET     0xffffffff80000000
+#define STACK_TOP       0x240000        /* and downwards */
+
+/*
+ * With CONVERT, the first 2 MiB are mapped at VIRT_OFFSET, too. These pages are
+ * private or shared, in turn. Those from 0xc0000 to 0xdffff are option ROMs in
+ * an SNP guest, and so the range lies in three of QEMU's sections.
+ */
+#define BORDERS         0xbe000
+#define BORDERS_PAGES   0x24            /* up to 0xe2000 */
 
 /* Text lines, 16 bytes each, that name their own address and kind. */
 #define TEXT_PRIVATE    0x240000        /* four private pages */
@@ -37,11 +46,20 @@
 #define SHARED_PAGE     0x248000        /* fw_cfg DMA and the shared mailbox */
 #define FLIP_PAGE       0x24a000        /* private or shared, in turn */
 
+/*
+ * With HYPERCALL, one 2 MiB leaf at VIRT_OFFSET + physical, all private: code,
+ * its variables, and from MOVED_TEXT on more lines of text.
+ */
+#define MOVED           0x400000
+#define MOVED_SIZE      0x200000
+#define MOVED_TEXT      0x401000
+
 /* Offsets into SHARED_PAGE. */
 #define FW_CFG_ACCESS   0x000
 #define FW_CFG_BUFFER   0x040
 #define SHARED_MAILBOX  0x100
 #define FLIPS_WANTED    0x108
 #define FLIP_SILENTLY   0x110
+#define BORDERS_WANTED  0x118
 
 #endif

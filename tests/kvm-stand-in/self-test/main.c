@@ -156,18 +156,23 @@ long set_shared(const struct guest *g, uint64_t gpa, uint64_t size,
     return call(g->vm, KVM_SET_MEMORY_ATTRIBUTES, &a);
 }
 
+void slot_set_size(const struct guest *g, uint64_t size)
+{
+    struct kvm_userspace_memory_region2 slot = {
+        .flags = KVM_MEM_GUEST_MEMFD, .memory_size = size,
+        .userspace_addr = (uint64_t)g->ram, .guest_memfd = g->memfd,
+    };
+
+    CHECK(!call(g->vm, KVM_SET_USER_MEMORY_REGION2, &slot));
+}
+
 static void memfd_memory(struct guest *g)
 {
     struct kvm_create_guest_memfd memfd = { .size = RAM_SIZE };
-    struct kvm_userspace_memory_region2 slot = {
-        .flags = KVM_MEM_GUEST_MEMFD, .memory_size = RAM_SIZE,
-        .userspace_addr = (uint64_t)g->ram,
-    };
 
     g->memfd = call(g->vm, KVM_CREATE_GUEST_MEMFD, &memfd);
     CHECK(g->memfd >= 0);
-    slot.guest_memfd = g->memfd;
-    CHECK(!call(g->vm, KVM_SET_USER_MEMORY_REGION2, &slot));
+    slot_set_size(g, RAM_SIZE);
     CHECK(!set_shared(g, 0, RAM_SIZE, false));
 }
 

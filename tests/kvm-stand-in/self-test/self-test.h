@@ -43,6 +43,8 @@ uint8_t launched_byte(unsigned i);
 bool is_launched_text(const uint8_t *data, unsigned offset, size_t len);
 long set_shared(const struct guest *g, uint64_t gpa, uint64_t size,
                 bool shared);
+/* Removes the slot of an SNP guest or a TD, with 0, or sets it up again. */
+void slot_set_size(const struct guest *g, uint64_t size);
 
 /* Both return the result; *fw is kvm_sev_cmd.error. */
 long sev_dbg(const struct guest *g, bool decrypt, const void *src, void *dst,
