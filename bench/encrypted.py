@@ -41,11 +41,11 @@ def private_bytes(mib):
     return (mib * MIB - START) // PART // 3 * 2 * PART
 
 
-def dump_seconds(guest, kind, path='/dev/null'):
+def dump_seconds(guest, kind, path='/dev/null', **arguments):
     """How long a dump takes."""
     start = time.monotonic()
     guest.qmp.cmd('dump-guest-memory', SECONDS, paging=False, format=kind,
-                  protocol=f'file:{path}')
+                  protocol=f'file:{path}', **arguments)
     return time.monotonic() - start
 
 

@@ -17,7 +17,7 @@ import normal
 
 # Of each kind the quickest; those that boot a Linux are left out
 WORDS = 'windows', 'encrypted pmemsave', 'latency', 'size dump elf'
-ROWS = 6
+ROWS = 9
 
 
 def bench(*words, **environment):

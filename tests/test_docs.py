@@ -29,7 +29,7 @@ class Manual(unittest.TestCase):
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
             self.assertEqual((result.returncode, result.stdout), (0, ''))
             for page, what in (
-                    ('system/encrypted-guest-debug.html', 'root=vmcoreinfo'),
+                    ('system/encrypted-guest-debug.html', 'find-root=vmcoreinfo'),
                     ('devel/encrypted-guest-debug.html', 'page_state'),
                     ('interop/qemu-qmp-ref.html', 'query-memory-debug'),
                     ('system/monitor.html', 'info memory-debug')):

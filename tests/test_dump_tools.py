@@ -82,8 +82,6 @@ class DumpCase(LinuxCase):
                 kind != dump.ELF:
             self.skipTest(f'this makedumpfile was built without {kind}')
         path = self.take(kind)
-        if kind == dump.ELF:
-            return self.made(dump.with_program_headers_first(path))
         if kind in dump.FLATTENED:
             return self.made(dump.rearranged(path))
         return path
@@ -157,7 +155,8 @@ class Tools(DumpCase):
         self.assertEqual(read, text)
 
     def test_drgn_of_elf(self):
-        # It opens no kdump of any QEMU guest: 'Key has no value'
+        # Of kdumps, libkdumpfile 0.5.1 takes the machine's name only if the
+        # header has a nodename, a release and a version, which QEMU does not know
         python = '/usr/bin/python3'
         has = subprocess.run([python, '-c', 'import drgn'], check=False,
                              stderr=subprocess.DEVNULL)
@@ -182,9 +181,12 @@ class UnreadablePage(DumpCase):
         page = cls.facts.note.pa & -dump.PAGE
         cls.guest.qmp.cmd('qom-set', path='/objects/cg0', property='x-fault',
                           value=[{'start': page, 'size': dump.PAGE}])
-        cls.expected_result = {'unreadable': {'pages': 1, 'first': [
-            {'address': page, 'reason': f'the simulated guest fails at '
-             f'0x{page:x} (property x-fault)'}]}}
+        cls.expected_result = {'unreadable': {
+            'pages': 1, 'address': page, 'reason': 'the simulated guest fails '
+            f'at 0x{page:x} (property x-fault)'}}
+
+    def take(self, kind, **arguments):
+        return super().take(kind, allow_incomplete=True, **arguments)
 
     @formats
     def kernel_log(self, kind):

@@ -203,7 +203,7 @@ class WindowsDump(unittest.TestCase):
     def test_protected_registers_are_not_put_into_the_context(self):
         guest = self.start(encrypted='protect-registers=on', registers=None)
         guest.qmp.cmd('object-add', qom_type='memory-debug', id='md0',
-                      paging='4level', root=hex(TABLES))
+                      paging='4level', root=TABLES)
         guest.qmp.cmd('qom-set', path='/machine', property='memory-debug',
                       value='md0')
         path, result = dump.take(guest, WIN_DMP)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Each error at each door: what the manual says, and nothing that is not true."""
+"""Each error at each door: what fault-matrix.rst says, and nothing untrue."""
 
 import subprocess
 import unittest
@@ -17,7 +17,7 @@ CIPHERTEXT = bytes(range(1, 129)) * (PAGE // 128)
 class Matrix(unittest.TestCase):
     """All errors at all doors, on all backends."""
 
-    def test_every_answer_is_as_in_the_manual(self):
+    def test_every_answer_is_as_in_the_table(self):
         done = subprocess.run([TOP / 'tests' / 'fault-matrix'], check=False,
                               stdout=subprocess.PIPE, text=True)
         self.assertEqual((done.stdout.strip(), done.returncode), ('', 0),

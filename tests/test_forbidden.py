@@ -304,7 +304,8 @@ class StandInWithLog(faults.FaultyStandIn):
     def plant(self, gpa, data):
         """Write memory, if that is allowed."""
         try:
-            self.qmp.cmd('memory-debug-write', address=gpa, space='physical',
+            self.qmp.cmd('memory-debug-write', space='physical',
+                         address=gpa | self.private_bit,
                          data=base64.b64encode(data).decode())
         except QMPError:
             pass
@@ -381,7 +382,7 @@ class Denied(WalkCase):
         self.assert_nothing_shown(simulated('policy-debug=off,mode=hidden'))
 
     def test_debug_object_off(self):
-        self.assert_nothing_shown(simulated('mode=cipher', enabled='off'))
+        self.assert_nothing_shown(simulated('mode=cipher', access='none'))
 
     def test_sev(self):
         self.assert_nothing_shown(stand_in('sev', debug=False))

@@ -129,12 +129,10 @@ class Debug(KvmCase):
                                   'the guest to see the write')
 
     def test_failed_write_plants_no_breakpoint(self):
-        unified = self.settings['unified']
-        name = ('KVM_MEMORY_ENCRYPT_WRITE_MEMORY' if unified
-                else 'KVM_SEV_DBG_ENCRYPT')
         guest = self.enterContext(StandIn(
             self.kind, scripted=self.scripted,
-            fault=f'{name},count=0,errno=EIO,fw=17', **self.settings))
+            fault='KVM_SEV_DBG_ENCRYPT,count=0,errno=EIO,fw=17',
+            **self.settings))
         guest.wait_running()
         tick = guest.payload.symbols['tick']
         with RSP(guest.gdb_socket) as rsp:
@@ -197,14 +195,18 @@ class Protected(KvmCase):
         after = self.guest.calls('KVM_SET_GUEST_DEBUG', *DEBUG_IOCTLS)
         self.assertEqual(after, before)
         self.assertFalse(self.guest.qmp.cmd('query-status')['running'])
-        for what in 'insert a breakpoint', 'single-step':
-            self.assertIn(f'cannot {what}: the registers of this guest are '
-                          'protected', self.guest.log())
+        why = 'the registers of this guest are protected'
+        self.assertIn(f'cannot insert a breakpoint: {why}', self.guest.log())
+        self.assertEqual(answers['vCont;s:1'], f'E.cannot single-step: {why}')
 
     def test_continue_and_interrupt_work(self):
         with RSP(self.guest.gdb_socket) as rsp:
             rsp.cont()
             rsp.interrupt()
+            said = rsp.answer()
+            self.assertEqual(said[0], 'O')
+            self.assertIn(b'program counter is not known',
+                          bytes.fromhex(said[1:]))
             rsp.wait_stop()
             rsp.detach()
         self.assertTrue(self.guest.qmp.cmd('query-status')['running'])

@@ -9,6 +9,7 @@ from lib.kvm_case import (DEBUG_IOCTLS, TDX_DEBUG, KvmCase, debuggable,
 from lib.qemu import Qemu, binary
 from lib.qmp import CANNOT_ACCESS
 from lib.standin import BUILD, StandIn
+from lib.wait import end_of
 from payload.build import build
 
 # gdb and its packets carry no reason; QEMU's user has it in QEMU's output
@@ -88,16 +89,16 @@ def forbidden(kind, reason, hint):
 for_each_guest(globals(), Forbidden, {
     'Sev': forbidden('sev', r"policy forbids debugging: bit 0 \(NODBG\) is set "
                      r"in policy=0x1 of the sev-guest object 'cg0'",
-                     'It would take policy=0x0'),
+                     'Launch it with policy=0x0 to allow'),
     'SevEs': forbidden('sev-es', r"policy forbids debugging: bit 0 \(NODBG\) is "
                        r"set in policy=0x5 of the sev-guest object 'cg0'",
-                       'It would take policy=0x4'),
+                       'Launch it with policy=0x4 to allow'),
     'Snp': forbidden('snp', r"policy forbids debugging: bit 19 \(DEBUG\) is "
                      r"clear in policy=0x30000 of the sev-snp-guest object "
-                     "'cg0'", 'It would take policy=0xb0000'),
+                     "'cg0'", 'Launch it with policy=0xb0000 to allow'),
     'Tdx': forbidden('tdx', "attributes forbid debugging: property 'debug' of "
                      "the tdx-guest object 'cg0' is off",
-                     'It would take debug=on'),
+                     'Create it with debug=on to allow'),
 })
 
 
@@ -114,34 +115,36 @@ class NoInterface(Refusal):
                          self.guest.host_memory(shared, 32))
 
 
+NO_INTERFACE = ('no interface to the private memory of this guest.*'
+                'KVM_MEMORY_ENCRYPT_READ_MEMORY')
 for_each_guest(globals(), NoInterface, {
-    'Snp': {'kind': 'snp', 'reason': 'no interface to the private memory of an '
-            'SEV-SNP guest.*KVM_MEMORY_ENCRYPT_READ_MEMORY',
-            'settings': {'strict': 1}},
-    'Tdx': {'kind': 'tdx', 'reason': 'no interface to the private memory of a '
-            'TD.*KVM_MEMORY_ENCRYPT_READ_MEMORY',
+    'Snp': {'kind': 'snp', 'reason': NO_INTERFACE, 'settings': {'strict': 1}},
+    'Tdx': {'kind': 'tdx', 'reason': NO_INTERFACE,
             'settings': {'strict': 1, **TDX_DEBUG}},
 })
 
 # What the kernel may answer, and what the user reads
 DBG_ERRORS = {
-    'errno=EIO,fw=7': 'policy that the guest was launched with forbids '
-                      r'debugging \(error 7, Policy is not allowed\)',
-    'errno=EIO,fw=2': r'guest is not in a state to be debugged \(error 2, '
-                      r'Guest state is invalid\)',
+    'errno=EIO,fw=7': 'SEV firmware refuses: the policy that the guest was '
+                      r'launched with forbids debugging \(error 7, Policy is '
+                      r'not allowed\)',
+    'errno=EIO,fw=2': 'SEV firmware refuses: the guest is not in a state to be '
+                      r'debugged \(error 2, Guest state is invalid\)',
     'errno=EIO,fw=17': r'SEV firmware failed \(error 17, ',
     'errno=EIO,fw=-1': 'the kernel could not ask the SEV firmware',
     'errno=ENOTTY': 'KVM does not know this VM as an SEV guest',
-    'errno=EPERM': 'kernel forbids to debug this kind of SEV guest',
+    'errno=EPERM': 'kernel does not allow debugging of this kind of SEV guest',
     'errno=EFAULT': 'kernel refuses to debug the page at.*Bad address',
     'errno=ENOMEM': r'kernel cannot pin the page at 0x\w+ \(out of memory\)',
     'errno=EINVAL': 'kernel refuses to debug the page at.*Invalid argument',
     'errno=EINTR': 'kernel refuses to debug the page at.*Interrupted',
 }
 UNIFIED_ERRORS = {
-    'errno=EINVAL': 'KVM has no such page of the guest',
+    'errno=ENOENT': 'KVM has no such page of the guest',
+    'errno=EINVAL': 'KVM has no such page of the guest',    # of early kernels
     'errno=EIO': 'security firmware or module failed',
-    'errno=EPERM': 'the kernel forbids it',
+    'errno=EPERM': "the guest's policy or the kernel does not allow debugging",
+    'errno=EHWPOISON': 'the page has a hardware memory error',
     'errno=ENOTTY': 'kernel has no interface to the memory of this kind',
     'errno=EFAULT': 'kernel cannot access memory that the transfer needs',
     'errno=ENOMEM': 'the kernel is out of memory',
@@ -197,9 +200,19 @@ class Injected(unittest.TestCase):
     def test_tdx_unified(self):
         self.check('tdx', 'KVM_MEMORY_ENCRYPT_READ_MEMORY', UNIFIED_ERRORS)
 
-    def test_sev_unified(self):
-        self.check('sev', 'KVM_MEMORY_ENCRYPT_READ_MEMORY', UNIFIED_ERRORS,
-                   unified=1)
+    def test_policy_that_qemu_does_not_know_of(self):
+        """The kernel's answer for a VM that may not be debugged."""
+        for kind in 'snp', 'tdx':
+            with self.subTest(kind):
+                guest = self.guest(
+                    kind, 'KVM_MEMORY_ENCRYPT_WRITE_MEMORY,count=0,errno=EPERM')
+                with doors.RSP(guest.gdb_socket) as rsp:
+                    rsp.physical(True)
+                    with self.assertRaises(doors.RSPError):
+                        rsp.write(guest.payload.phys('mailbox'), b'12345678')
+                self.assertRegex(guest.log(), "cannot write physical address.*"
+                                 "the guest's policy or the kernel does not "
+                                 'allow debugging')
 
     def test_error_in_the_middle_names_its_page(self):
         for kind, call in (('sev', 'KVM_SEV_DBG_DECRYPT'),
@@ -263,8 +276,8 @@ class DebugTD(unittest.TestCase):
             with self.subTest(confidential):
                 self.assertRegex(
                     self.error(None, confidential),
-                    'kernel does not let a TD be debugged: of the TD '
-                    r'attributes, KVM supports 0x50000000, which lacks DEBUG')
+                    'kernel does not allow debugging of a TD: of the TD '
+                    'attributes, KVM supports 0x50000000, without DEBUG')
 
     def test_stock_qemu_refuses_even_where_the_kernel_allows_it(self):
         self.assertRegex(
@@ -334,8 +347,8 @@ class BeforeLaunch(unittest.TestCase):
         for kind, unified in ('sev', 0), ('sev', 1), ('sev-es', 0):
             with self.subTest(kind=kind, unified=unified):
                 guest = self.enterContext(StandIn(
-                    kind, scripted=True, args=['-S'],
-                    **debuggable(kind, unified)))
+                    kind, scripted=True, args=['-S'], strict=1,
+                    unified=unified))
                 with self.assertRaisesRegex(doors.Refused,
                                             'encrypted for the launch'):
                     doors.xp(guest, 0xfffffff0, 16)
@@ -357,7 +370,9 @@ class BeforeLaunch(unittest.TestCase):
                 guest = self.guest(kind)
                 with self.assertRaises(doors.RSPError):
                     self.physical(guest, 'write', 0xfffffff0, b'\xcc')
-                self.assertRegex(guest.log(), 'measured at launch')
+                self.assertRegex(guest.log(), 'measured at launch'
+                                 if kind == 'snp' else
+                                 'encrypted for the launch')
                 guest.cont()
                 guest.wait_running()
 
@@ -388,7 +403,7 @@ class OtherKind(unittest.TestCase):
         with StandIn('tdx', scripted=True, program=binary(base=True)) as guest:
             with self.assertRaises(ConnectionError):
                 guest.qmp.cmd('query-sev')
-            self.assertLess(guest.process.wait(10), 0)
+            self.assertLess(end_of(guest.process, 'QEMU', 10), 0)
 
     def test_simulated_guest(self):
         image = build('plain', str(BUILD), 0).image

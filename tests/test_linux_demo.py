@@ -11,7 +11,7 @@ from pathlib import Path
 from unittest import mock
 
 from lib import gdb, linux, qemu
-from lib.wait import SLOWNESS
+from lib.wait import patience
 
 DEMO = Path(__file__).resolve().with_name('demo')
 
@@ -36,7 +36,7 @@ class Demonstration(unittest.TestCase):
 
     def test_all_comparisons_agree(self):
         done = subprocess.run([DEMO], check=False, text=True,
-                              timeout=600 * SLOWNESS,
+                              timeout=patience(600),
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertRegex(done.stdout, r'All \d+ comparisons agree')

@@ -5,6 +5,7 @@ import unittest
 
 from lib import doors
 from lib.case import LinuxCase
+from lib.wait import poll
 
 PAGE = 4096
 LINKED_AT = 0xffffffff80000000      # __START_KERNEL_map
@@ -79,8 +80,8 @@ class ReadsEncrypted(LinuxCase):
         first = doors.x(self.guest, counter.va, 8)
         self.assertEqual(doors.xp(self.guest, counter.pa, 8), first)
         self.guest.cont()
-        self.assertGreater(self.guest.target()[0],
-                           int.from_bytes(first, 'little'))
+        poll(lambda: self.guest.target()[0] > int.from_bytes(first, 'little'),
+             'the process to count', 60)
         second = doors.x(self.guest, counter.va, 8)
         self.assertGreater(int.from_bytes(second, 'little'),
                            int.from_bytes(first, 'little'))

@@ -2,11 +2,13 @@
 """Page tables of a normal guest look as they do in the unpatched QEMU."""
 
 import os
+import random
 import unittest
 
-from lib.paging import (LARGE, LEVEL4, LEVEL5, MODES, PRESENT, PSE, RW, USER,
-                        PagingGuest, Tables)
+from lib.paging import (HLT, LARGE, LEVEL4, LEVEL5, MODES, PAGE,
+                        PRESENT, PSE, RW, USER, PagingGuest, Tables)
 from lib.qemu import binary
+from lib.wait import poll
 
 ROUNDS = int(os.environ.get('ROUNDS', '12'))
 ROOT = Tables.START
@@ -41,11 +43,11 @@ class AsStock(unittest.TestCase):
         # Its addresses are translated by the new walker, always
         cls.walker = cls.enterClassContext(PagingGuest(encrypted=''))
 
-    def each(self, check):
+    def each(self, check, rounds=ROUNDS, in_ram=0):
         """Call @check with random tables of all modes, used by all guests."""
         for mode in MODES:
-            for seed in range(ROUNDS):
-                tables = Tables(mode, seed)
+            for seed in range(rounds):
+                tables = Tables(mode, seed, in_ram=in_ram)
                 for guest in self.stock, self.guest, self.walker:
                     tables.use(guest)
                 with self.subTest(mode=mode.name, seed=seed):
@@ -64,6 +66,8 @@ class AsStock(unittest.TestCase):
         walker = self.walker.hmp(line)
         if walker.startswith('Unmapped: '):     # the reason
             walker = 'Unmapped\n'
+        if walker == 'gpa: 0x0\n':              # as no normal guest's
+            walker = 'gpa: 0\n'
         self.assertEqual(stock, walker, line)
         return stock
 
@@ -76,6 +80,32 @@ class AsStock(unittest.TestCase):
 
         self.each(check)
         self.assertTrue(0.2 < sum(mapped) / len(mapped) < 0.9)
+
+    def read(self, va):
+        """What x and gdb read at @va in each guest; all of them the same."""
+        lines, packets = set(), set()
+        for guest in self.stock, self.guest, self.walker:
+            lines.add(guest.hmp(f'x /4xb {va:#x}'))
+            packets.add(guest.rsp.ask(f'm{va:x},4'))
+        self.assertEqual(len(packets), 1, (hex(va), packets))
+        self.assertEqual(len({line.strip() for line in lines if
+                              'Cannot access' not in line}),
+                         0 if packets == {'E14'} else 1, (hex(va), lines))
+        return packets.pop()
+
+    def test_memory_is_read_as_by_stock(self):
+        data = random.Random(0).randbytes(Tables.RAM - Tables.DATA)
+        for guest in self.stock, self.guest, self.walker:
+            guest.write(Tables.DATA, data)
+        values = []
+
+        def check(tables):
+            for va in sorted(tables.probes)[::6]:
+                values.append(self.read(va))
+                values.append(self.read(va | PAGE - 2))
+
+        self.each(check, max(1, ROUNDS // 6), in_ram=0.6)
+        self.assertGreater(len(set(values)), 20)
 
     def test_addresses_without_paging(self):
         for guest in self.stock, self.guest, self.walker:
@@ -168,6 +198,50 @@ class AsStock(unittest.TestCase):
         self.assertEqual(self.stock.hmp('gva2gpa 0x123'), 'Unmapped\n')
         self.assertEqual(self.guest.hmp('gva2gpa 0x123'), 'gpa: 0x5123\n')
         self.assertEqual(self.walker.hmp('gva2gpa 0x123'), 'gpa: 0x5123\n')
+
+
+class SystemManagement(unittest.TestCase):
+    """In SMM, a vCPU sees other memory at 0xa0000, tables included."""
+
+    SMRAM = 0xa0000
+    SMI_HANDLER = 0x38000
+    # mov $0,%al; out %al,$0xb2; hlt
+    CODE = b'\xb0\x00\xe6\xb2' + HLT
+
+    def start(self, **kwargs):
+        """A guest whose vCPU has entered SMM."""
+        guest = self.enterContext(PagingGuest(
+            machine='q35,smm=on', code=self.CODE, **kwargs))
+        for line in ('o /w 0xcf8 0x8000f840', 'o /w 0xcfc 0x601',   # PMBASE
+                     'o /w 0xcf8 0x8000f844', 'o /b 0xcfc 0x80',    # its enable
+                     'o /w 0x630 0x21',                             # SMI_EN
+                     'o /w 0xcf8 0x8000009c', 'o /b 0xcfd 0x0a'):   # SMRAM
+            guest.hmp(line)
+        guest.write(self.SMI_HANDLER, HLT)
+        guest.cont()
+        poll(lambda: 'HLT=1' in guest.hmp('info registers'),
+             'the vCPU to halt', 60)
+        guest.stop()
+        self.assertIn('SMM=1', guest.hmp('info registers'))
+        return guest
+
+    def test_tables_and_pages_are_those_of_smm(self):
+        answers = []
+        for guest in (self.start(program=binary(base=True)), self.start()):
+            guest.write(self.SMRAM, PSE.table(
+                self.SMRAM + PAGE | PRESENT, 0x400000 | LARGE | PRESENT))
+            guest.write(self.SMRAM + PAGE, PSE.table(
+                0x5000 | PRESENT, self.SMRAM + 2 * PAGE | PRESENT))
+            guest.write(self.SMRAM + 2 * PAGE, b'SMM!')
+            guest.paging(PSE, self.SMRAM)
+            answers.append([*(guest.hmp(f'gva2gpa {va:#x}')
+                              for va in (0, 0x1234, 0x2000, 0x456789)),
+                            guest.hmp('x /4xb 0x1000'),
+                            guest.rsp.ask('m1000,4')])
+        stock, ours = answers
+        self.assertEqual(stock, ours)
+        self.assertEqual(ours[1], 'gpa: 0xa2234\n')
+        self.assertEqual(bytes.fromhex(ours[-1]), b'SMM!')
 
 
 if __name__ == '__main__':

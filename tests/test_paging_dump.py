@@ -6,7 +6,7 @@ import unittest
 from collections import namedtuple
 
 from lib.paging import (ADDRESS, LARGE, LEVEL4, LEVEL5, MODES, NX, PAE, PAGE,
-                        PRESENT, PSE, RW, USER, PagingGuest)
+                        PRESENT, PSE, RW, USER, PagingGuest, Tables)
 from lib.qemu import binary
 from lib.qmp import QMPError
 
@@ -34,6 +34,13 @@ def segments(path):
                 struct.unpack_from('<8I', image, at)
         if kind == PT_LOAD:
             yield Segment(va, pa, memory, image[start:start + length])
+
+
+def page_list(path):
+    """(virtual address, contents) of each page of an ELF dump."""
+    for segment in segments(path):
+        for at in range(0, segment.size, PAGE):
+            yield segment.va + at, segment.data[at:at + PAGE]
 
 
 def pages(guest):
@@ -141,6 +148,28 @@ class AsStock(unittest.TestCase):
                 if not mode.long_mode:
                     self.assertEqual(stock, pages(self.guest))
 
+    def test_random_tables(self):
+        """Each page that lies in RAM is in the dump, and no other."""
+        for mode in MODES:
+            for seed in range(4):
+                tables = Tables(mode, f'dump {seed}', in_ram=0.4)
+                tables.use(self.guest)
+                wanted = {}
+                for va, shift, entry, _ in tables.leaves():
+                    pa = entry & ADDRESS & -(1 << shift)
+                    if mode.entry_size == 4 and shift == 22:
+                        pa |= (entry & 0x1fe000) << 19
+                    va = mode.canonical(va)
+                    if pa == 0 or Tables.DATA <= pa < RAM:
+                        for at in range(max(0, Tables.DATA - pa),
+                                        min(1 << shift, RAM - pa), PAGE):
+                            wanted[va + at] = pa + at
+                with self.subTest(mode=mode.name, seed=seed):
+                    self.assertTrue(wanted)
+                    self.assertEqual(
+                        {va: pa for va, (pa, _) in pages(self.guest).items()
+                         if pa >= Tables.DATA}, wanted)
+
     def test_stock_has_the_upper_half_right_alone(self):
         """It extends the sign of all addresses, user space's, too."""
         for mode in LEVEL4, LEVEL5:
@@ -159,6 +188,40 @@ class AsStock(unittest.TestCase):
         for guest in self.stock, self.guest:
             mapped.use(guest)
         self.assertEqual(self.check(mapped.wanted), {})
+
+    def test_a_mapping_at_address_0(self):
+        """Stock writes it at its physical address."""
+        for mode in PSE, LEVEL4:
+            with self.subTest(mode.name):
+                mapped = Space(mode)
+                mapped.map(0, DATA)
+                mapped.map(0x5000, DATA + 0x5000)
+                for guest in self.stock, self.guest:
+                    mapped.use(guest)
+                stock = self.check(mapped.wanted)
+                if mode == PSE:
+                    self.assertEqual(set(stock), {DATA, 0x5000})
+
+    def test_a_mapping_of_several_blocks(self):
+        """A direct map goes on behind 0xc0000; in stock with zeros."""
+        base = 0x40000000
+        mapped = Space(PSE)
+        mapped.map(base, 0, 22)
+        mapped.wanted = {}
+        for guest in self.stock, self.guest:
+            mapped.use(guest)
+        path = self.guest.folder / 'physical'
+        self.guest.qmp.cmd('dump-guest-memory', paging=False,
+                           protocol=f'file:{path}')
+        ram = {base + gpa: (gpa, data) for gpa, data in page_list(path)
+               if gpa < 1 << 22}
+        self.assertIn(base + 0xf0000, ram)
+        ours = pages(self.guest)
+        self.assertEqual(ours.keys(), ram.keys())
+        self.assertEqual(ours, ram)
+        stock = pages(self.stock)
+        self.assertEqual(stock[base + 0x1000], ram[base + 0x1000])
+        self.assertEqual(stock[base + 0xf0000], (0xf0000, b''))
 
     def test_what_is_not_ram_is_left_out(self):
         for mode in PSE, PAE, LEVEL4, LEVEL5:

@@ -9,83 +9,71 @@ from pathlib import Path
 from lib.repository import BASE, BUILD, TOP, copy, git, run
 
 
-def check_out(tree, revision):
-    """Check out those folders that the tests edit, not all 12,000 files."""
-    git(tree, "sparse-checkout", "set", "util", "system", "target/i386")
-    git(tree, "checkout", "-q", "-B", "series", revision)
-
 
 class Copy:
-    """A copy of this repository, with a QEMU tree of its own."""
+    """A copy of the repository's tools, with a QEMU tree of its own."""
 
-    def __init__(self, top, base=BASE):
+    def __init__(self, top, base):
         self.top = top
         self.base = base
-        self.src = top / "build" / base / "src"
-
-    def make(self):
-        """Make it, up to the point where a user starts to edit."""
-        copy(self.top)
-        self.clone()
-        self.series("assemble")
-
-    def clone(self):
-        """The QEMU tree, without the series."""
-        git(self.top, "clone", "-q", "--shared", "--no-checkout",
-            BUILD / "src", self.src)
-        check_out(self.src, "base")
+        self.build = top / "build" / base
+        self.src = self.build / "src"
 
     def series(self, *args, check=True):
         return run("scripts/series", *args, cwd=self.top, check=check,
                    env={"BASE": self.base})
 
+    def git(self, *args):
+        return git(self.src, *args)
+
+    def commit(self, subject, *args, **files):
+        """Write {path: text} below util/ and commit that in the QEMU tree."""
+        for name, text in files.items():
+            path = self.src / "util" / name.replace("__", ".")
+            path.write_text(text)
+        self.git("add", "-A")
+        self.git("commit", "-q", "--allow-empty", "-m", subject, *args)
+
     def changed(self):
         """What git says of the repository: nothing when it is clean."""
-        return git(self.top, "status", "--porcelain")
+        return git(self.top, "status", "--porcelain", "-uall", "hooks",
+                   "qemu", "series")
 
-    def tree(self, revision):
-        return git(self.src, "rev-parse", f"{revision}^{{tree}}")
+    def read(self, name):
+        return (self.top / name).read_text()
 
 
-class SeriesTest(unittest.TestCase):
+class WholeSeriesTest(unittest.TestCase):
+    """The series of this repository, on QEMU."""
+
     @classmethod
     def setUpClass(cls):
         folder = tempfile.TemporaryDirectory(prefix="series-")
         cls.addClassCleanup(folder.cleanup)
-        cls.made = Path(folder.name) / "repository"
-        Copy(cls.made).make()
+        cls.folder = Path(folder.name)
+        cls.copy = Copy(cls.folder / "repository", BASE)
+        copy(cls.copy.top)
+        git(cls.folder, "clone", "-q", "--shared", "--no-checkout",
+            BUILD / "src", cls.copy.src)
+        cls.check_out(cls.copy.src)
+        cls.copy.series("assemble")
 
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory(prefix="series-")
-        self.addCleanup(folder.cleanup)
-        self.folder = Path(folder.name)
-        self.copy = Copy(self.folder / "repository")
-        shutil.copytree(self.made, self.copy.top, symlinks=True)
-
-    def own_file(self):
-        """A file of the series' own, as QEMU names it."""
-        own = self.copy.top / "qemu"
-        return str(min(own.glob("target/i386/*.c")).relative_to(own))
+    @staticmethod
+    def check_out(tree):
+        """Check out little: git works on the other files all the same."""
+        git(tree, "sparse-checkout", "set", "util")
+        git(tree, "checkout", "-q", "-B", "series", "base")
 
     def test_assemble_then_refresh_leaves_git_clean(self):
         self.copy.series("refresh")
         self.assertEqual(self.copy.changed(), "")
 
-    def test_assemble_twice_gives_the_same_commits(self):
-        head = git(self.copy.src, "rev-parse", "HEAD")
-        (self.copy.top / "build" / BASE / "assembled").unlink()
-        git(self.copy.src, "reset", "-q", "--hard", "base")
+    def test_assembling_from_nothing_gives_the_same_commits(self):
+        head = self.copy.git("rev-parse", "HEAD")
+        (self.copy.build / "assembled").unlink()
+        self.copy.git("reset", "-q", "--hard", "base")
         self.copy.series("assemble")
-        self.assertEqual(git(self.copy.src, "rev-parse", "HEAD"), head)
-
-    def test_assemble_goes_on_where_an_interrupted_one_ended(self):
-        head = git(self.copy.src, "rev-parse", "HEAD")
-        record = self.copy.top / "build" / BASE / "assembled"
-        written = record.read_text()
-        record.unlink()
-        self.copy.series("assemble")
-        self.assertEqual(record.read_text(), written)
-        self.assertEqual(git(self.copy.src, "rev-parse", "HEAD"), head)
+        self.assertEqual(self.copy.git("rev-parse", "HEAD"), head)
 
     def test_exported_mails_give_the_identical_tree(self):
         mails = self.folder / "mails"
@@ -93,133 +81,32 @@ class SeriesTest(unittest.TestCase):
         fresh = self.folder / "fresh"
         git(self.folder, "clone", "-q", "--shared", "--no-checkout",
             BUILD / "src", fresh)
-        check_out(fresh, "base")
-        git(fresh, "am", "-q", "--empty=drop", *sorted(mails.glob("*.patch")))
+        self.check_out(fresh)
+        git(fresh, "am", "-q", "--empty=drop", *sorted(mails.glob("*/*")))
         self.assertEqual(git(fresh, "rev-parse", "HEAD^{tree}"),
-                         self.copy.tree("series"))
+                         self.copy.git("rev-parse", "HEAD^{tree}"))
 
     def test_exported_mails_are_the_same_bytes_each_time(self):
         written = []
         for name in "first", "second":
             self.copy.series("export", self.folder / name)
-            written.append({path.name: path.read_bytes() for path in
-                            (self.folder / name).iterdir()})
+            written.append({
+                str(path.relative_to(self.folder / name)): path.read_bytes()
+                for path in (self.folder / name).rglob("*.patch")})
         self.assertEqual(*written)
         self.assertGreater(len(written[0]), 1)
 
-    def test_edit_of_an_own_file_goes_into_qemu_only(self):
-        path = self.own_file()
-        with open(self.copy.src / path, "a", encoding="utf-8") as file:
-            file.write("/* edited */\n")
-        self.copy.series("refresh")
-        self.assertEqual(self.copy.changed(), f" M qemu/{path}\n")
-        self.assertTrue((self.copy.top / "qemu" / path).read_text()
-                        .endswith("/* edited */\n"))
 
-    def test_edit_in_qemu_touches_that_file_only(self):
-        path = self.own_file()
-        before = {p: p.stat().st_mtime_ns for p in self.copy.src.rglob("*.[ch]")}
-        with open(self.copy.top / "qemu" / path, "a",
-                  encoding="utf-8") as file:
-            file.write("/* edited */\n")
-        self.copy.series("assemble")
-        touched = [str(p.relative_to(self.copy.src)) for p in before
-                   if p.stat().st_mtime_ns != before[p]]
-        self.assertEqual(touched, [path])
-
-    @unittest.skipIf((TOP / "hooks" / BASE).is_dir(), "a new hook of another "
-                     "base than the main one holds its new files itself")
-    def test_new_commit_becomes_a_hook_and_its_new_files_go_to_qemu(self):
-        src = self.copy.src
-        (src / "util/brand-new.c").write_text("/* new */\n")
-        with open(src / "util/meson.build", "a", encoding="utf-8") as file:
-            file.write("# a remark\n")
-        git(src, "add", "util/brand-new.c")
-        git(src, "commit", "-q", "-a", "-m", "util: something brand new")
-        self.copy.series("refresh")
-        hook, = (self.copy.top / "hooks").glob("*something-brand-new.patch")
-        text = hook.read_text()
-        self.assertIn(" create mode 100644 util/brand-new.c\n", text)
-        self.assertIn("+# a remark\n", text)
-        self.assertNotIn("/* new */", text)
-        self.assertIn(hook.name, (self.copy.top / "series" / BASE)
-                      .read_text())
-        self.assertEqual((self.copy.top / "qemu/util/brand-new.c")
-                         .read_text(), "/* new */\n")
-
-    def test_edit_of_an_untouched_qemu_file_is_refused_with_the_way_out(self):
-        with open(self.copy.src / "util/cutils.c", "a",
-                  encoding="utf-8") as file:
-            file.write("/* edited */\n")
-        result = self.copy.series("refresh", check=False)
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("git commit util/cutils.c", result.stdout)
-        self.assertEqual(self.copy.changed(), "")
-
-    def test_fixup_commit_goes_into_its_hook(self):
-        src = self.copy.src
-        with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
-            file.write("/* first */\n")
-        git(src, "commit", "-q", "-a", "-m", "cutils: a remark")
-        with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
-            file.write("/* second */\n")
-        git(src, "commit", "-q", "-a", "--fixup=HEAD")
-        self.copy.series("refresh")
-        hook, = (self.copy.top / "hooks").rglob("*cutils-a-remark.patch")
-        self.assertIn("+/* first */\n+/* second */\n", hook.read_text())
-
-    def test_uncommitted_new_file_is_refused_by_name(self):
-        (self.copy.src / "util/stray.c").write_text("/* new */\n")
-        result = self.copy.series("refresh", check=False)
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("util/stray.c", result.stdout)
-
-    def test_commits_in_the_tree_survive_a_change_of_the_repository(self):
-        src = self.copy.src
-        with open(src / "util/cutils.c", "a", encoding="utf-8") as file:
-            file.write("/* mine */\n")
-        git(src, "commit", "-q", "-a", "-m", "cutils: mine")
-        path = self.own_file()
-        with open(self.copy.top / "qemu" / path, "a",
-                  encoding="utf-8") as file:
-            file.write("/* theirs */\n")
-        self.copy.series("assemble")
-        self.assertIn("/* mine */", (src / "util/cutils.c").read_text())
-        self.assertIn("/* theirs */", (src / path).read_text())
-
-    def test_make_clean_keeps_work_that_is_nowhere_else(self):
-        self.assertEqual(self.copy.series("exported").stdout, "")
-        with open(self.copy.src / "util/cutils.c", "a",
-                  encoding="utf-8") as file:
-            file.write("/* mine */\n")
-        result = run("make", "clean", cwd=self.copy.top, check=False)
-        self.assertNotEqual(result.returncode, 0)
-        self.assertIn("make refresh", result.stdout)
-        self.assertTrue((self.copy.src / "util/cutils.c").exists())
-
-    def test_new_file_of_no_commit_is_refused(self):
-        (self.copy.top / "qemu/util").mkdir(exist_ok=True)
-        (self.copy.top / "qemu/util/orphan.c").write_text("/* */\n")
-        result = self.copy.series("assemble", check=False)
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("qemu/util/orphan.c belongs to no commit",
-                      result.stdout)
-
-    def test_new_file_that_the_base_has_is_refused(self):
-        target = self.copy.top / "qemu/util/cutils.c"
-        target.parent.mkdir(exist_ok=True)
-        target.write_text("/* */\n")
-        result = self.copy.series("assemble", check=False)
-        self.assertEqual(result.returncode, 1)
-        self.assertIn("qemu/util/cutils.c exists in the base", result.stdout)
-
-
-OWN_HOOK = """\
+MAIL = """\
 From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
-From: tester <tester@localhost>
+From: {author}
 Date: Sat, 1 Jan 2000 00:00:00 +0000
-Subject: [PATCH] util: two functions
+Subject: [PATCH] {subject}
+
+{body}---
 {create}
+{diff}"""
+DIFF = """\
 diff --git a/util/two.c b/util/two.c
 --- a/util/two.c
 +++ b/util/two.c
@@ -232,150 +119,364 @@ diff --git a/util/two.c b/util/two.c
      after();
  }}
 """
+SAME = "    before();\n    before();\n    after();\n    after();\n"
+OTHER = "    before();\n    different();\n    after();\n    after();\n"
 
 
-class SecondBaseTest(unittest.TestCase):
-    """Another QEMU, `other`, takes the hooks of the main one, `main`."""
+def source(first=SAME, second="    other();\n"):
+    """util/two.c of a QEMU."""
+    return (f"void first(void)\n{{\n{first}}}\n\n"
+            f"void second(void)\n{{\n{second}}}\n")
+
+
+class SmallSeriesCase(unittest.TestCase):
+    """A series of one hook, for the bases `main` and `other`."""
+
+    HOOK = "util-two-functions.patch"
 
     def setUp(self):
         folder = tempfile.TemporaryDirectory(prefix="series-")
         self.addCleanup(folder.cleanup)
         self.top = Path(folder.name) / "repository"
-        self.top.mkdir()
         shutil.copytree(TOP / "scripts", self.top / "scripts")
-        for name in "hooks/other", "series", "qemu/util":
+        for name in "hooks", "series/cover", "qemu/util", "base":
             (self.top / name).mkdir(parents=True)
-        self.hook = "0001-util-two-functions.patch"
-        (self.top / "hooks" / self.hook).write_text(OWN_HOOK.format(
-            line=2, function="first",
-            create="---\n create mode 100644 util/new.c\n"))
+        for base in "main", "other":
+            (self.top / "base" / base).write_text("tested 1.2.3\n")
+        (self.top / "hooks" / self.HOOK).write_text(MAIL.format(
+            author="series <series@localhost>", subject="util: two functions",
+            body="Why.\n", create=" create mode 100644 util/new.c\n",
+            diff=DIFF.format(line=2, function="first")))
         (self.top / "qemu/util/new.c").write_text("one\ntwo\nthree\n")
-        (self.top / "series/main").write_text(self.hook + "\n")
-        (self.top / "series/other").write_text("main\n")
+        (self.top / "series/main").write_text(f"\n[part]\n{self.HOOK}\n")
+        (self.top / "series/other").write_text("include main\n")
+        (self.top / "series/cover/part.txt").write_text("A part\n\nDoes it.\n")
         git(self.top, "init", "-q")
         git(self.top, "add", "-A")
         git(self.top, "commit", "-q", "-m", "as it is")
 
-    def assemble(self, source, base="other", check=True):
-        """Put the series on a QEMU that has only util/two.c."""
-        self.copy = Copy(self.top, base)
-        (self.copy.src / "util").mkdir(parents=True)
-        (self.copy.src / "util/two.c").write_text(source)
-        git(self.copy.src, "init", "-q", "-b", "series")
-        git(self.copy.src, "add", "-A")
-        git(self.copy.src, "commit", "-q", "-m", "QEMU")
-        git(self.copy.src, "tag", "base")
-        return self.copy.series("assemble", check=check)
+    def qemu(self, base="main", text=None):
+        """A tree of a QEMU that has only two files."""
+        made = Copy(self.top, base)
+        (made.src / "util").mkdir(parents=True)
+        (made.src / "VERSION").write_text("1.2.4\n")
+        (made.src / "util/two.c").write_text(text or source())
+        git(made.src, "init", "-q", "-b", "series")
+        made.commit("QEMU")
+        made.git("tag", "base")
+        return made
 
-    def two_c(self):
-        return (self.copy.src / "util/two.c").read_text()
+    def assembled(self, base="main", text=None):
+        made = self.qemu(base, text)
+        made.series("assemble")
+        return made
 
-    @staticmethod
-    def source(first, second="    other();\n"):
-        return (f"void first(void)\n{{\n{first}}}\n\n"
-                f"void second(void)\n{{\n{second}}}\n")
+    def fails(self, made, command, *messages):
+        """The command must fail, change nothing and say @messages."""
+        before = made.changed()
+        result = made.series(command, check=False)
+        self.assertEqual(result.returncode, 1, result.stdout)
+        for message in messages:
+            self.assertIn(message, result.stdout)
+        self.assertEqual(made.changed(), before)
 
-    SAME = "    before();\n    before();\n    after();\n    after();\n"
-    SIMILAR = "    before();\n    after();\n"
 
-    def test_main_base_wants_all_of_the_context(self):
-        result = self.assemble(self.source(self.SIMILAR), "main", check=False)
-        self.assertIn(f"hooks/{self.hook} does not apply", result.stdout)
+class AssembleTest(SmallSeriesCase):
+    def test_hook_its_new_file_and_its_part_become_commits(self):
+        made = self.assembled()
+        self.assertEqual(made.git("log", "--format=%s", "base..").split("\n"),
+                         ["util: two functions", "[part]", ""])
+        self.assertEqual(made.git("show", "HEAD:util/new.c"),
+                         "one\ntwo\nthree\n")
+        self.assertIn("    added();\n", (made.src / "util/two.c").read_text())
+        self.assertEqual(made.git("status", "--porcelain"), "")
 
-    def test_hook_applies_with_less_context(self):
-        self.assemble(self.source(self.SIMILAR))
-        self.assertEqual(self.two_c(), self.source(
-            "    before();\n    added();\n    after();\n"))
-        self.copy.series("refresh")
-        self.assertEqual(git(self.top, "status", "--porcelain", "hooks",
-                             "qemu", "series"), "")
+    def test_edit_in_qemu_touches_that_file_only(self):
+        made = self.assembled()
+        before = {path: path.stat().st_mtime_ns
+                  for path in made.src.glob("util/*")}
+        (self.top / "qemu/util/new.c").write_text("other\n")
+        made.series("assemble")
+        self.assertEqual([path.name for path in before
+                          if path.stat().st_mtime_ns != before[path]],
+                         ["new.c"])
 
-    def test_change_of_another_function_is_refused_by_its_name(self):
-        result = self.assemble(self.source("    other();\n", self.SAME),
-                               check=False)
+    def test_it_goes_on_where_an_interrupted_one_ended(self):
+        made = self.assembled()
+        head = made.git("rev-parse", "HEAD")
+        record = (made.build / "assembled").read_text()
+        (made.build / "assembled").unlink()
+        made.series("assemble")
+        self.assertEqual((made.build / "assembled").read_text(), record)
+        self.assertEqual(made.git("rev-parse", "HEAD"), head)
+
+    def test_work_in_the_tree_survives_a_change_of_the_repository(self):
+        made = self.assembled()
+        made.commit("util: mine", mine__c="mine\n")
+        (made.src / "util/two.c").write_text("edited\n")
+        (self.top / "qemu/util/new.c").write_text("theirs\n")
+        made.series("assemble")
+        self.assertEqual((made.src / "util/mine.c").read_text(), "mine\n")
+        self.assertEqual((made.src / "util/new.c").read_text(), "theirs\n")
+        self.assertEqual((made.src / "util/two.c").read_text(), "edited\n")
+
+    def test_hook_that_does_not_apply_is_named_with_file_and_release(self):
+        made = self.qemu(text=source(OTHER))
+        self.fails(made, "assemble", f"hooks/{self.HOOK} does not apply to "
+                   "QEMU 1.2.4", "tested with 1.2.3", "util/two.c")
+
+    def test_new_file_of_no_commit_is_refused(self):
+        made = self.qemu()
+        (self.top / "qemu/util/orphan.c").write_text("\n")
+        self.fails(made, "assemble", "qemu/util/orphan.c",
+                   "create mode 100644 util/orphan.c")
+
+    def test_new_file_that_the_base_has_is_refused(self):
+        made = self.qemu()
+        (self.top / "qemu/util/two.c").write_text("\n")
+        self.fails(made, "assemble", "qemu/util/two.c")
+
+
+class RefreshTest(SmallSeriesCase):
+    def test_it_changes_nothing_after_assembling(self):
+        made = self.assembled()
+        made.series("refresh")      # git writes its own mail, once
+        git(self.top, "commit", "-q", "-a", "-m", "git's form")
+        made.series("refresh")
+        self.assertEqual(made.changed(), "")
+
+    def test_edit_that_is_not_committed_is_refused(self):
+        made = self.assembled()
+        (made.src / "util/two.c").write_text("edited\n")
+        self.fails(made, "refresh", "util/two.c", "git commit --fixup=COMMIT")
+
+    def test_new_file_that_is_not_committed_is_refused(self):
+        made = self.assembled()
+        (made.src / "util/stray.c").write_text("\n")
+        self.fails(made, "refresh", "util/stray.c")
+
+    def test_commit_becomes_a_hook_and_its_new_file_goes_to_qemu(self):
+        made = self.assembled()
+        two_c = (made.src / "util/two.c").read_text()
+        made.commit("util: something new", two__c=two_c + "/* more */\n",
+                    brand__c="/* new */\n")
+        made.series("refresh")
+        hook = made.read("hooks/util-something-new.patch")
+        self.assertIn(" create mode 100644 util/brand.c\n", hook)
+        self.assertIn("+/* more */\n", hook)
+        self.assertNotIn("/* new */", hook)
+        self.assertEqual(made.read("qemu/util/brand.c"), "/* new */\n")
+        self.assertEqual(made.read("series/main"), f"\n[part]\n{self.HOOK}\n"
+                         "util-something-new.patch\n")
+
+    def test_fixup_goes_into_its_commit_and_touches_no_file(self):
+        made = self.assembled()
+        fixed = made.git("rev-parse", "HEAD").strip()
+        made.commit("util: later", later__c="later\n")
+        two_c = (made.src / "util/two.c").read_text()
+        made.commit("x", f"--fixup={fixed}",
+                    two__c=two_c.replace("added", "mended"))
+        before = {path: path.stat().st_mtime_ns
+                  for path in made.src.glob("util/*")}
+        made.series("refresh")
+        self.assertIn("+    mended();\n", made.read(f"hooks/{self.HOOK}"))
+        self.assertEqual(made.git("status", "--porcelain"), "")
+        self.assertEqual(before, {path: path.stat().st_mtime_ns
+                                  for path in made.src.glob("util/*")})
+
+    def test_fixup_that_collides_is_left_to_the_user(self):
+        made = self.assembled()
+        fixed = made.git("rev-parse", "HEAD").strip()
+        made.commit("util: later", new__c="ONE\ntwo\nthree\n")
+        made.commit("x", f"--fixup={fixed}", new__c="ONE!\ntwo\nthree\n")
+        head = made.git("rev-parse", "HEAD")
+        self.fails(made, "refresh", "rebase -i --autosquash base")
+        self.assertEqual(made.git("rev-parse", "HEAD"), head)
+
+    def test_own_file_may_grow_in_a_later_commit(self):
+        new_c = self.top / "qemu/util/new.c"
+        new_c.write_text("a\nb\nc\nd\n")
+        made = self.assembled()
+        made.commit("util: a fifth", new__c="a\nb\nc\nd\ne\n")
+        made.series("refresh")
+        self.assertEqual(new_c.read_text(), "a\nb\nc\nd\ne\n")
+        self.assertIn("+e\n", made.read("hooks/util-a-fifth.patch"))
+        self.assertEqual(made.git("show", "HEAD^:util/new.c"), "a\nb\nc\nd\n")
+        new_c.write_text("A\nb\nc\nd\ne\n")
+        made.series("assemble")
+        self.assertEqual(made.git("show", "HEAD^:util/new.c"), "A\nb\nc\nd\n")
+        new_c.write_text("a\nb\nc\nd\nE\n")
+        self.fails(made, "assemble", "util-a-fifth.patch")
+
+    def test_series_may_be_split_anew(self):
+        made = self.assembled()
+        made.git("reset", "-q", "--hard", "base")
+        made.commit("[first]")
+        made.commit("util: one", one__c="one\n")
+        made.commit("[second]")
+        made.commit("util: two goes", one__c="one\n1\n", all__h="h\n",
+                    two__c="")
+        made.git("rm", "-q", "util/two.c")
+        made.git("commit", "-q", "--amend", "--no-edit")
+        made.series("refresh")
+        self.assertEqual(
+            made.read("series/main"), "\n[first]\nutil-one.patch\n"
+            "\n[second]\nutil-two-goes.patch\n")
+        self.assertEqual(sorted(path.name for path in
+                                (self.top / "hooks").iterdir()),
+                         ["util-one.patch", "util-two-goes.patch"])
+        self.assertEqual(sorted(path.name for path in
+                                (self.top / "qemu/util").iterdir()),
+                         ["all.h", "one.c"])
+        head = made.git("rev-parse", "HEAD")
+        made.git("reset", "-q", "--hard", "base")
+        (made.build / "assembled").unlink()
+        made.series("assemble")
+        self.assertEqual(made.git("rev-parse", "HEAD"), head)
+        self.assertFalse((made.src / "util/two.c").exists())
+
+    def test_two_commits_of_one_name_are_refused(self):
+        made = self.assembled()
+        made.commit("util: two functions", "-mWhy.", again__c="\n")
+        self.fails(made, "refresh", "'util: two functions'")
+
+    def test_make_clean_keeps_work_that_is_nowhere_else(self):
+        made = self.assembled()
+        self.assertEqual(made.series("exported").stdout, "")
+        made.commit("util: mine", mine__c="\n")
+        self.fails(made, "exported", "make refresh")
+        self.assertRegex(run("make", "-n", "clean").stdout,
+                         r"\Ascripts/series exported\nrm ")
+
+
+class ExportTest(SmallSeriesCase):
+    def export(self, *args):
+        """The cover letter and the patch."""
+        made = self.assembled()
+        made.series("export", self.top / "mails", *args)
+        cover, patch = sorted(self.top.glob("mails/1-part/*.patch"))
+        return cover.read_text(), patch.read_text()
+
+    def test_mails_without_a_sender_say_that_they_are_not_signed_off(self):
+        cover, patch = self.export()
+        self.assertIn("Subject: [PATCH NOT SIGNED OFF 0/1] A part\n", cover)
+        self.assertRegex(cover, r"not signed off(.|\n)*\n\nDoes it\.\n")
+        self.assertIn("Subject: [PATCH NOT SIGNED OFF 1/1] util: two", patch)
+        self.assertNotIn("Signed-off-by", patch)
+
+    def test_sender_is_the_author_and_signs_off(self):
+        cover, patch = self.export("J. Doe <j@doe.example>")
+        self.assertIn("From: \"J. Doe\" <j@doe.example>\n", cover)
+        self.assertIn("Subject: [PATCH 0/1] A part\n\nDoes it.\n", cover)
+        self.assertIn("From: \"J. Doe\" <j@doe.example>\n", patch)
+        self.assertIn("Subject: [PATCH 1/1] util: two functions\n", patch)
+        self.assertIn("Signed-off-by: J. Doe <j@doe.example>\n", patch)
+        self.assertNotIn("localhost", cover + patch)
+
+    def test_author_who_is_named_stays(self):
+        hook = self.top / "hooks" / self.HOOK
+        hook.write_text(hook.read_text().replace("series <series@localhost>",
+                                                 "A. N. Other <a@n.example>"))
+        _, patch = self.export("J. Doe <j@doe.example>")
+        self.assertIn("From: \"A. N. Other\" <a@n.example>\n", patch)
+        self.assertIn("Signed-off-by: J. Doe <j@doe.example>\n", patch)
+
+    def test_sender_without_a_mail_is_refused(self):
+        made = self.assembled()
+        result = made.series("export", self.top / "mails", "J. Doe",
+                             check=False)
         self.assertEqual(result.returncode, 1)
-        self.assertIn("util/two.c: second", result.stdout)
-        self.assertIn(f"hooks/other/{self.hook}", result.stdout)
+        self.assertIn("'Name <mail>'", result.stdout)
 
-    def test_diff_of_the_base_stands_in_for_the_common_one(self):
-        own = self.top / "hooks/other" / self.hook
-        own.write_text("It is elsewhere.\n\n" + OWN_HOOK.format(
-            line=7, function="second", create="").split("\n\n", 1)[-1])
-        self.assemble(self.source("    other();\n", self.SAME))
-        self.assertIn("    added();\n", self.two_c())
-        self.assertTrue((self.copy.src / "util/new.c").exists())
-        self.assertIn("util: two functions", git(self.copy.src, "log"))
 
-    def test_edit_becomes_a_diff_of_that_base_only(self):
-        self.assemble(self.source(self.SIMILAR))
-        (self.copy.src / "util/two.c").write_text(
-            self.two_c().replace("added();", "added(2);"))
-        self.copy.series("refresh")
-        self.assertEqual(git(self.top, "status", "--porcelain", "-uall",
-                             "hooks", "qemu", "series"),
-                         f"?? hooks/other/{self.hook}\n")
-        own = (self.top / "hooks/other" / self.hook).read_text()
-        self.assertIn("+    added(2);\n", own)
+class SecondBaseTest(SmallSeriesCase):
+    """Another QEMU, `other`, takes the hooks of the main one, `main`."""
+
+    def ported(self):
+        """The series where util/two.c is different, done by hand."""
+        made = self.qemu("other", source(OTHER))
+        made.commit("[part]")
+        made.commit("util: two functions", "-mWhy.", new__c="one\ntwo\nthree\n",
+                    two__c=source(OTHER.replace("after", "added();\n    after",
+                                                1)))
+        made.series("refresh")
+        return made
+
+    def test_port_becomes_a_diff_of_that_base_only(self):
+        made = self.ported()
+        self.assertEqual(made.changed(), f"?? hooks/other/{self.HOOK}\n")
+        own = made.read(f"hooks/other/{self.HOOK}")
+        self.assertIn("+    added();\n", own)
         self.assertNotIn("Subject", own)
+        self.assertNotIn("new.c", own)
+        head = made.git("rev-parse", "HEAD")
+        made.git("reset", "-q", "--hard", "base")
+        (made.build / "assembled").unlink()
+        made.series("assemble")
+        self.assertEqual(made.git("rev-parse", "HEAD"), head)
 
-    def test_new_commit_becomes_a_hook_of_that_base_with_its_new_files(self):
-        self.assemble(self.source(self.SIMILAR))
-        (self.copy.src / "util/only.h").write_text("/* here */\n")
-        git(self.copy.src, "add", "-A")
-        git(self.copy.src, "commit", "-q", "-m", "util: only here")
-        self.copy.series("refresh")
-        hook, = (self.top / "hooks/other").glob("*only-here.patch")
-        self.assertIn("+/* here */\n", hook.read_text())
-        self.assertFalse((self.top / "qemu/util/only.h").exists())
-        self.assertEqual((self.top / "series/other").read_text(),
-                         f"main\n{hook.name}\n")
+    def test_reasons_in_a_diff_of_that_base_stay(self):
+        made = self.ported()
+        own = self.top / "hooks/other" / self.HOOK
+        own.write_text("It is different.\n\n" + own.read_text())
+        made.series("refresh")
+        self.assertTrue(own.read_text().startswith("It is different.\n\ndiff"))
 
-    def test_hook_that_is_left_out_leaves_out_its_new_files(self):
-        (self.top / "series/other").write_text(f"main\n-{self.hook}\n")
-        (self.top / "hooks/0002-empty.patch").write_text(
-            OWN_HOOK.format(line=2, function="first", create="---\n")
-            .replace("two functions", "a function"))
-        (self.top / "series/main").write_text(
-            f"{self.hook}\n0002-empty.patch\n")
-        self.assemble(self.source(self.SIMILAR))
-        self.assertFalse((self.copy.src / "util/new.c").exists())
-        self.assertIn("added", self.two_c())
-        self.copy.series("refresh")
+    def test_new_file_is_adapted(self):
+        made = self.assembled("other")
+        made.commit("x", "--fixup=HEAD", new__c="ONE\ntwo\nthree\n")
+        made.series("refresh")
+        self.assertEqual(made.changed(), f"?? hooks/other/{self.HOOK}\n")
+        self.assertEqual(made.git("show", "HEAD:util/new.c"),
+                         "ONE\ntwo\nthree\n")
+        (self.top / "qemu/util/new.c").write_text("one\ntwo\nthree\nfour\n")
+        made.series("assemble")
+        self.assertEqual(made.git("show", "HEAD:util/new.c"),
+                         "ONE\ntwo\nthree\nfour\n")
+
+    def test_diff_of_a_file_that_is_not_there_is_left_out(self):
+        made = self.qemu("other")
+        made.git("mv", "util/two.c", "util/zwei.c")
+        made.git("commit", "-q", "--amend", "-m", "QEMU")
+        made.git("tag", "-f", "base")
+        made.commit("[part]")
+        made.commit("util: two functions", "-mWhy.", new__c="one\ntwo\nthree\n",
+                    zwei__c=source(SAME.replace("after", "added();\n    after",
+                                                1)))
+        made.series("refresh")
+        own = made.read(f"hooks/other/{self.HOOK}")
+        self.assertIn(" without util/two.c\n", own)
+        self.assertIn("+++ b/util/zwei.c\n", own)
+
+    def test_hooks_of_that_base_come_before_and_after_the_common_ones(self):
+        made = self.qemu("other")
+        made.commit("util: before", before__h="before\n")
+        made.commit("[part]")
+        made.commit("util: two functions", "-mWhy.", new__c="one\ntwo\nthree\n",
+                    two__c=source(SAME.replace("after", "added();\n    after",
+                                               1)))
+        made.commit("util: afterwards", two__c="")
+        made.series("refresh")
+        self.assertEqual(made.read("series/other"), "util-before.patch\n"
+                         "include main\nutil-afterwards.patch\n")
+        self.assertIn("+before\n", made.read("hooks/other/util-before.patch"))
+        self.assertFalse((self.top / "qemu/util/before.h").exists())
+
+    def test_hook_that_is_left_out_leaves_out_its_new_file(self):
+        made = self.assembled("other")
+        made.git("reset", "-q", "--hard", "HEAD^")
+        made.commit("util: else", else__h="else\n")
+        made.series("refresh")
+        self.assertEqual(made.read("series/other"), "include main\n"
+                         f"without {self.HOOK}\nutil-else.patch\n")
         self.assertTrue((self.top / "qemu/util/new.c").exists())
-
-    def test_files_of_qemu_are_adapted_and_come_back_unadapted(self):
-        (self.top / "hooks/other/qemu.diff").write_text(
-            "--- a/util/new.c\n+++ b/util/new.c\n@@ -1,2 +1,2 @@\n"
-            "-one\n+ONE\n two\n")
-        self.assemble(self.source(self.SIMILAR))
-        new = self.copy.src / "util/new.c"
-        self.assertEqual(new.read_text(), "ONE\ntwo\nthree\n")
-        new.write_text("ONE\ntwo\nthree\nfour\n")
-        self.copy.series("refresh")
-        self.assertEqual((self.top / "qemu/util/new.c").read_text(),
-                         "one\ntwo\nthree\nfour\n")
-
-
-# What stands in for these does the same by other means.
-OTHER_LINES = "0002"
-
-
-def split_mail(mail):
-    """What stands before the diffs, and {path: diff}."""
-    head, *diffs = re.split(r"^(?=diff --git )", mail, flags=re.M)
-    return head, {diff.split("\n", 1)[0].split(" b/")[-1]: diff
-                  for diff in diffs}
-
-
-def added(diff):
-    """The lines that a diff adds, in any order, blank ones left out."""
-    return sorted(re.findall(r"^\+(?!\+\+ )(.+)$", diff, re.M))
+        self.assertFalse((made.src / "util/new.c").exists())
 
 
 class EveryBaseTest(unittest.TestCase):
     """What can be said of the bases without having their QEMU."""
 
-    def test_diffs_that_stand_in_belong_to_a_hook(self):
+    def test_diffs_of_another_base_belong_to_a_hook(self):
         for folder in (path for path in (TOP / "hooks").iterdir()
                        if path.is_dir()):
             series = (TOP / "series" / folder.name).read_text().split()
@@ -384,20 +485,14 @@ class EveryBaseTest(unittest.TestCase):
                     self.assertTrue(hook.name in series or
                                     (TOP / "hooks" / hook.name).is_file())
 
-    def test_diffs_that_stand_in_add_the_same_lines(self):
-        """A change of the common hook is not forgotten in them."""
-        for own in (TOP / "hooks").glob("*/*.patch"):
-            hook = TOP / "hooks" / own.name
-            if not hook.is_file() or own.name.startswith(OTHER_LINES):
-                continue
-            _, diffs = split_mail(hook.read_text())
-            why, stand_ins = split_mail(own.read_text())
-            names = [path for path in stand_ins if path in diffs]
-            if len(names) < len(stand_ins):     # a file has another name there
-                names += re.findall(r"^ instead of (\S+)$", why, re.M)
-            with self.subTest(own.name):
-                self.assertEqual(added("".join(stand_ins.values())),
-                                 added("".join(diffs[n] for n in names)))
+    def test_every_part_has_a_cover_letter(self):
+        covers = TOP / "series" / "cover"
+        for series in (path for path in (TOP / "series").iterdir()
+                       if path.is_file()):
+            for part in re.findall(r"^\[(.*)\]$", series.read_text(), re.M):
+                with self.subTest(part):
+                    self.assertRegex((covers / f"{part}.txt").read_text(),
+                                     r"\A.{10,70}\n\n")
 
 
 if __name__ == "__main__":

@@ -47,14 +47,14 @@ def define(title, name=None, **settings):
     setattr(Kernel, 'test_' + title, test)
 
 
-def define_violation(title, words):
-    """In strict mode the case is refused, logged, and the process aborts."""
+def define_violation(case, words, name=None, **settings):
+    """In strict mode the case is logged, and the process aborts."""
     def test(self):
-        log = self.run_case(title, strict=1, status=ABORTED)
+        log = self.run_case(case, strict=1, status=ABORTED, **settings)
         self.assertIn('VIOLATION', log)
         self.assertIn(words, log)
 
-    setattr(Kernel, 'test_' + title, test)
+    setattr(Kernel, 'test_' + (name or case), test)
 
 
 for plain in ('decrypt_gives_the_launched_bytes',
@@ -77,23 +77,23 @@ define_violation('strict_refuses_a_crossing_destination', 'crosses a page')
 define_violation('strict_refuses_more_than_a_page', 'more than one page')
 define_violation('strict_refuses_an_unaligned_encrypt', 'not 16-byte aligned')
 define_violation('strict_refuses_what_is_no_guest_memory', 'no guest memory')
+define_violation('shared_page_ends_the_read', 'which is shared',
+                 name='strict_refuses_a_shared_page', unified=1, tdx_debug=1)
 define('fault_by_number',
        fault='KVM_SEV_DBG_DECRYPT,nth=2,count=2,errno=EIO,fw=17')
 define('fault_by_address',
        fault='KVM_SEV_DBG_DECRYPT,addr=1000-1fff,errno=EBUSY')
 define('unified_ioctl_absent', 'absent')
-for unified in ('read_snp', 'snp_without_debug', 'sev_by_host_address',
+for unified in ('read_snp', 'snp_without_debug', 'sev_has_no_unified_ioctl',
                 'td_without_debug'):
     define(unified, unified=1)
-for debug_td in ('read_td', 'shared_bit_is_stripped', 'write_td',
-                 'private_and_shared_in_one_read',
-                 'unmapped_page_ends_the_read',
+for debug_td in ('read_td', 'shared_bit_is_no_address', 'write_td',
+                 'shared_page_ends_the_read', 'unmapped_page_ends_the_read',
                  'unified_arguments_are_checked',
                  'punching_a_hole_unmaps_the_page'):
     define(debug_td, unified=1, tdx_debug=1)
 define('debug_td_registers_are_readable', tdx_debug=1,
        td_registers='readable')
-define('debug_td_registers_are_a_resets', tdx_debug=1, td_registers='reset')
 define('debug_td_registers_are_protected', name='td_registers_are_protected',
        tdx_debug=1)
 READ = 'KVM_MEMORY_ENCRYPT_READ_MEMORY'
@@ -103,6 +103,13 @@ define('module_call_fails', unified=1, tdx_debug=1,
        fault=READ + ',errno=EIO')
 define('latency_is_paid_by_each_call', unified=1, tdx_debug=1,
        latency_us=2000)
+define('pages_of_several_calls_take_their_time_at_once', unified=1,
+       tdx_debug=1, page_latency_us=20000)
+for change, words in (
+        ('conversion_during_a_read', 'KVM_SET_MEMORY_ATTRIBUTES at 0x0'),
+        ('removal_of_a_slot_during_a_read', 'removal of a memory slot')):
+    define_violation(change, words, unified=1, tdx_debug=1,
+                     page_latency_us=100000)
 
 
 if __name__ == '__main__':

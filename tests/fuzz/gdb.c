@@ -1,7 +1,6 @@
 /*
  * Fuzz target: gdb's packets about memory, through the whole gdbstub
- * FUZZ SOURCES: gdbstub/gdbstub.c gdbstub/system.c gdbstub/memory-debug.c
- * FUZZ SOURCES: gdbstub/protected-registers.c
+ * FUZZ SOURCES: gdbstub/gdbstub.c gdbstub/system.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,6 +17,7 @@
 #include "hw/cpu/cluster.h"
 #include "monitor/monitor.h"
 #include "qapi/error.h"
+#include "qapi/qapi-types-qom.h"
 #include "qemu/error-report.h"
 #include "system/cpus.h"
 #include "system/memory-debug.h"
@@ -40,7 +40,7 @@
 static uint8_t memory[SIZE];
 static CPUState *vcpu;
 static bool running, ended, registers_protected;
-static MemoryDebugLimit limit;
+static MemoryDebugAccess access_allowed = MEMORY_DEBUG_ACCESS_READ_WRITE;
 static bool policy_forbids;
 static GString *output;
 static int breakpoints;         /* inserted since the last packet */
@@ -51,8 +51,8 @@ static int breakpoints;         /* inserted since the last packet */
 
 static bool allowed(bool is_write, Error **errp)
 {
-    if (policy_forbids || limit == MEMORY_DEBUG_OFF ||
-        (is_write && limit == MEMORY_DEBUG_READ_ONLY)) {
+    if (policy_forbids || access_allowed == MEMORY_DEBUG_ACCESS_NONE ||
+        (is_write && access_allowed == MEMORY_DEBUG_ACCESS_READ_ONLY)) {
         error_setg(errp, "forbidden");
         return false;
     }
@@ -93,37 +93,45 @@ static MemTxResult rw(uint64_t base, uint64_t addr, uint8_t *buf, uint64_t len,
 }
 
 MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
-                                         bool is_write, Error **errp)
+                                         bool is_write,
+                                         MemoryDebugScope *scope,
+                                         Error **errp)
 {
     return rw(PHYSICAL, addr, buf, len, is_write, errp);
 }
 
 MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
-                                    size_t len, bool is_write, Error **errp)
+                                    size_t len, bool is_write,
+                                    MemoryDebugScope *scope, Error **errp)
 {
     CHECK(cpu == vcpu);
     return rw(VIRTUAL, addr, buf, len, is_write, errp);
 }
 
-bool memory_debug_allowed(Error **errp)
+/* Of normal guests only */
+int cpu_memory_rw_debug(CPUState *cpu, vaddr addr, void *ptr, size_t len,
+                        bool is_write)
 {
-    return allowed(false, errp);
+    g_assert_not_reached();
 }
 
-bool memory_debug_within_limit(bool is_write, Error **errp)
+void memory_debug_scope_begin(MemoryDebugScope *scope)
+{
+    *scope = (MemoryDebugScope) {};
+}
+
+void memory_debug_scope_end(MemoryDebugScope *scope)
+{
+}
+
+bool memory_debug_check(bool is_write, Error **errp)
 {
     return allowed(is_write, errp);
 }
 
-EncryptedGuest *memory_debug_guest(void)
+ConfidentialGuestSupport *memory_debug_guest(void)
 {
-    return (EncryptedGuest *)vcpu;  /* there is one; nobody looks into it */
-}
-
-EncryptedGuestRegisters memory_debug_registers(void)
-{
-    return registers_protected ? ENCRYPTED_GUEST_REGISTERS_PROTECTED :
-                                 ENCRYPTED_GUEST_REGISTERS_READABLE;
+    return (void *)vcpu;        /* there is one; nobody looks into it */
 }
 
 bool memory_debug_registers_protected(void)
@@ -651,7 +659,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         start();
     }
     how = fuzz_take(&in, 1);
-    limit = how % 3;
+    access_allowed = MEMORY_DEBUG_ACCESS_READ_WRITE - how % 3;
     policy_forbids = how & 4;
     registers_protected = how & 8;
     for (int i = 0; i < SIZE; i++) {

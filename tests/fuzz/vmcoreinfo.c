@@ -1,6 +1,6 @@
 /*
  * Fuzz target: VMCOREINFO notes, and the page tables that they lead to
- * FUZZ SOURCES: system/vmcoreinfo-note.c target/i386/linux-page-tables.c
+ * FUZZ SOURCES: system/vmcoreinfo-note.c target/i386/page-table-root.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,7 +9,7 @@
 #include "qapi/error.h"
 #include "qemu/bswap.h"
 #include "system/vmcoreinfo-note.h"
-#include "target/i386/linux-page-tables.h"
+#include "target/i386/page-table-root.h"
 #include "fuzz.h"
 
 #define START   24      /* of the text in a note */

@@ -1,7 +1,6 @@
 /*
  * Fuzz target: walking and listing hostile page tables
- * FUZZ SOURCES: target/i386/page-walk.c target/i386/page-table.c
- * FUZZ SOURCES: target/i386/paging-dump.c
+ * FUZZ SOURCES: target/i386/page-table.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,11 +12,14 @@
 #include "cpu.h"
 #include "system/memory.h"
 #include "system/memory-debug.h"
-#include "system/runstate.h"
-#include "target/i386/page-walk.h"
-#include "target/i386/paging-dump.h"
-#include "target/i386/protected-paging.h"
+#include "target/i386/page-table.h"
 #include "fuzz.h"
+
+/* In a visit, so that inputs with loops do not take seconds */
+#define MAX_TABLES  16
+#undef X86_PAGE_VISIT_TABLES
+#define X86_PAGE_VISIT_TABLES   MAX_TABLES
+#include "target/i386/arch_memory_mapping.c"
 
 /*
  * Physical memory: RAM with tables and pages, of which one cannot be read, a
@@ -31,20 +33,15 @@
 #define ROM         (13 * PAGE)
 #define DEVICE      (14 * PAGE)
 #define NOTHING     (15 * PAGE)
-#define MAX_TABLES  16      /* in a visit */
 
 static uint8_t memory[MEMORY];
-static MemoryRegion ram = { .ram = true };
-static MemoryRegion rom = { .ram = true, .readonly = true };
-static MemoryRegion device, nothing;
-static FlatView view;
-static AddressSpace address_space = { .current_map = &view };
-static EncryptedPageBit page_bit;
+static ConfidentialGuestPageBit page_bit;
 static X86CPU *vcpu;
-static int visited;
+static X86CPU *vcpus[2];
+CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
 
 /*
- * What page-walk.c and paging-dump.c ask for
+ * What page-table.c and arch_memory_mapping.c ask for
  */
 
 static hwaddr page_of(hwaddr addr)
@@ -52,109 +49,84 @@ static hwaddr page_of(hwaddr addr)
     return addr & (MEMORY - 1) & ~(hwaddr)(PAGE - 1);
 }
 
-static MemoryRegion *region_at(hwaddr addr)
+static bool is_ram(hwaddr addr)
 {
-    switch (page_of(addr)) {
-    case ROM:
-        return &rom;
-    case DEVICE:
-        return &device;
-    case NOTHING:
-        return &nothing;
-    default:
-        return &ram;
-    }
-}
-
-MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
-                                 hwaddr *len, bool is_write, MemTxAttrs attrs)
-{
-    CHECK(fv == &view && !is_write);
-    *xlat = addr;
-    *len = MIN(*len, PAGE - addr % PAGE);
-    return region_at(addr);
-}
-
-bool memory_region_is_ram_device(MemoryRegion *mr)
-{
-    return false;
-}
-
-bool memory_region_present(MemoryRegion *container, hwaddr addr)
-{
-    return region_at(addr) != &nothing;
+    return page_of(addr) != DEVICE && page_of(addr) != NOTHING;
 }
 
 bool address_space_is_io(AddressSpace *as, hwaddr addr)
 {
-    return !region_at(addr)->ram;
+    return !is_ram(addr);
 }
 
-static MemTxResult read_memory(AddressSpace *as, hwaddr addr,
-                               MemTxAttrs attrs, void *buf, hwaddr len,
-                               Error **errp)
+static MemTxResult read_memory(const X86PageTables *tables, hwaddr addr,
+                               void *buf, hwaddr len, Error **errp)
 {
-    CHECK(as == &address_space && attrs.debug);
     CHECK(len <= PAGE && addr % PAGE + len <= PAGE);
-    CHECK(attrs.encryption == (page_bit.mask ? MEMTX_ENCRYPTION_PRIVATE
-                                             : MEMTX_ENCRYPTION_UNKNOWN));
-    CHECK(region_at(addr)->ram);        /* no device is touched */
-    if (page_of(addr) == FAULTY) {
+    if (page_of(addr) == NOTHING) {
+        error_setg(errp, "nothing is there");
+        return MEMTX_DECODE_ERROR;
+    }
+    if (page_of(addr) == FAULTY || page_of(addr) == DEVICE) {
         memset(buf, 0xff, len);         /* nothing of it may be used */
-        error_setg(errp, "the firmware does not want to");
+        error_setg(errp, "the firmware refuses");
         return MEMTX_ERROR;
     }
     memcpy(buf, memory + (addr & (MEMORY - 1)), len);
     return MEMTX_OK;
 }
 
-static const MemoryDebugOps ops = { .read = read_memory };
-const MemoryDebugOps *physical_memory_debug_op = &ops;
-
-AddressSpace *cpu_get_address_space(CPUState *cpu, int asidx)
+void memory_debug_scope_begin(MemoryDebugScope *scope)
 {
-    return &address_space;
 }
 
-int cpu_asidx_from_attrs(CPUState *cpu, MemTxAttrs attrs)
+void memory_debug_scope_end(MemoryDebugScope *scope)
 {
-    return 0;
 }
 
-EncryptedGuest *memory_debug_guest(void)
+static X86PagingMode paging_mode(const CPUX86State *env)
 {
-    return NULL;
+    if (!(env->cr[4] & CR4_PAE_MASK)) {
+        return env->cr[4] & CR4_PSE_MASK ? X86_PAGING_32BIT_PSE
+                                         : X86_PAGING_32BIT;
+    }
+    if (!(env->hflags & HF_LMA_MASK)) {
+        return X86_PAGING_PAE;
+    }
+    return env->cr[4] & CR4_LA57_MASK ? X86_PAGING_5LEVEL : X86_PAGING_4LEVEL;
 }
 
-EncryptedPageBit memory_debug_page_bit(void)
+bool x86_page_tables_init(CPUState *cpu, MemoryDebugScope *scope,
+                          X86PageTables *tables, Error **errp)
 {
-    return page_bit;
+    CPUX86State *env = &container_of(cpu, X86CPU, parent_obj)->env;
+
+    *tables = (X86PageTables) {
+        .mode = paging_mode(env),
+        .page_bit = page_bit,
+        .a20_mask = (int64_t)env->a20_mask,
+        .read = read_memory,
+        .cpu = cpu,
+        .scope = scope,
+    };
+    tables->root = env->cr[3] & x86_paging_format(tables->mode)->root_mask &
+                   ~page_bit.mask;
+    return true;
 }
 
-bool memory_debug_registers_protected(void)
+void memory_mapping_list_append(MemoryMappingList *list, hwaddr phys_addr,
+                                hwaddr virt_addr, ram_addr_t length)
 {
-    return false;
+    MemoryMapping *map = g_new0(MemoryMapping, 1);
+
+    map->phys_addr = phys_addr;
+    map->virt_addr = virt_addr;
+    map->length = length;
+    QTAILQ_INSERT_TAIL(&list->head, map, next);
+    list->num++;
 }
 
-bool x86_protected_paging(CPUState *cpu, MemoryDebugPaging *paging,
-                          hwaddr *root, Error **errp)
-{
-    g_assert_not_reached();
-}
-
-hwaddr x86_cpu_get_phys_page_attrs_debug(CPUState *cpu, vaddr addr,
-                                         MemTxAttrs *attrs)
-{
-    g_assert_not_reached();
-}
-
-ShutdownCause qemu_shutdown_requested_get(void)
-{
-    return visited++ < MAX_TABLES ? SHUTDOWN_CAUSE_NONE :
-                                    SHUTDOWN_CAUSE_HOST_SIGNAL;
-}
-
-void memory_mapping_list_free(MemoryMappingList *list)
+static void free_list(MemoryMappingList *list)
 {
     MemoryMapping *map, *next;
 
@@ -162,8 +134,6 @@ void memory_mapping_list_free(MemoryMappingList *list)
         QTAILQ_REMOVE(&list->head, map, next);
         g_free(map);
     }
-    list->num = 0;
-    list->last_mapping = NULL;
 }
 
 /*
@@ -320,7 +290,6 @@ typedef struct Visit {
     const X86PageTables *page_tables;
     uint64_t next;          /* all below is done */
     bool wrapped;           /* at the end of the address space */
-    int tables;
 } Visit;
 
 static void check_nothing_before(Visit *v, uint64_t va)
@@ -333,17 +302,6 @@ static void check_nothing_before(Visit *v, uint64_t va)
         CHECK(model_walk(v->next + (va - v->next) / 2, &page) != MAPPED);
         CHECK(model_walk(va - 1, &page) != MAPPED);
     }
-}
-
-static bool visit_go_on(void *opaque, Error **errp)
-{
-    Visit *v = opaque;
-
-    if (v->tables++ == MAX_TABLES) {
-        error_setg(errp, "enough");
-        return false;
-    }
-    return true;
 }
 
 static bool visit_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
@@ -376,43 +334,32 @@ static bool visit_unreadable(vaddr va, MemTxResult result, Error *err,
 
 static bool check_visit(const X86PageTables *tables, uint64_t max_tables)
 {
-    const X86PageVisitor visitor = {
+    Visit v = { tables };
+    X86PageVisitor visitor = {
         .max_tables = max_tables,
-        .go_on = visit_go_on,
         .leaf = visit_leaf,
         .unreadable = visit_unreadable,
+        .opaque = &v,
     };
-    Visit v = { tables };
     Error *err = NULL;
-    bool ok = x86_page_visit(tables, &visitor, &v, &err);
+    bool ok = x86_page_visit(tables, &visitor, &err);
 
     CHECK(ok == !err);
-    CHECK(v.tables <= MAX_TABLES + 1);
-    CHECK(!max_tables || v.tables <= max_tables);
-    CHECK(ok || v.tables == MAX_TABLES + 1 || v.tables == max_tables);
+    CHECK(visitor.n_tables <= max_tables);
+    CHECK(ok || visitor.n_tables == max_tables);
     error_free(err);
     return ok;
 }
 
-/* Each table once: as many as there may be, and the same pages */
-typedef struct Once {
-    GHashTable *pages;      /* keys: what is mapped, and how */
-    int tables;
-} Once;
-
-static bool once_go_on(void *opaque, Error **errp)
+/* Each table once: no more tables, and the same pages */
+static GHashTable *new_pages(void)
 {
-    Once *o = opaque;
-
-    /* Addresses repeat; entries have 40 bits of them */
-    return visit_go_on(&(Visit) { .tables = o->tables++ }, errp);
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
 }
 
 static bool once_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
 {
-    Once *o = opaque;
-
-    g_hash_table_add(o->pages, g_strdup_printf(
+    g_hash_table_add(opaque, g_strdup_printf(
         "%" PRIx64 " %" PRIx64 " %d", leaf->gpa, leaf->size,
         leaf->attrs.encryption));
     return true;
@@ -427,29 +374,32 @@ static bool once_unreadable(vaddr va, MemTxResult result, Error *err,
 
 static void check_once(const X86PageTables *tables)
 {
+    g_autoptr(GHashTable) seen = x86_seen_tables_new();
+    g_autoptr(GHashTable) all = new_pages();
+    g_autoptr(GHashTable) once = new_pages();
     X86PageVisitor visitor = {
-        .go_on = once_go_on,
+        .max_tables = MAX_TABLES,
         .leaf = once_leaf,
         .unreadable = once_unreadable,
+        .opaque = all,
     };
-    Once all = { g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                       NULL) };
-    Once once = { g_hash_table_new_full(g_str_hash, g_str_equal, g_free,
-                                        NULL) };
+    uint64_t n_tables;
     GHashTableIter iter;
     gpointer key;
 
-    CHECK(x86_page_visit(tables, &visitor, &all, NULL));
-    visitor.once = true;
-    CHECK(x86_page_visit(tables, &visitor, &once, NULL));
-    CHECK(once.tables <= all.tables);
-    CHECK(g_hash_table_size(once.pages) == g_hash_table_size(all.pages));
-    g_hash_table_iter_init(&iter, all.pages);
+    CHECK(x86_page_visit(tables, &visitor, NULL));
+    n_tables = visitor.n_tables;
+    visitor.n_tables = 0;
+    visitor.seen = seen;
+    visitor.any_va = true;
+    visitor.opaque = once;
+    CHECK(x86_page_visit(tables, &visitor, NULL));
+    CHECK(visitor.n_tables <= n_tables);
+    CHECK(g_hash_table_size(once) == g_hash_table_size(all));
+    g_hash_table_iter_init(&iter, all);
     while (g_hash_table_iter_next(&iter, &key, NULL)) {
-        CHECK(g_hash_table_contains(once.pages, key));
+        CHECK(g_hash_table_contains(once, key));
     }
-    g_hash_table_destroy(all.pages);
-    g_hash_table_destroy(once.pages);
 }
 
 /* All pages of the list are mapped, by one of the roots */
@@ -496,16 +446,11 @@ static bool in_list(const MemoryMappingList *list, uint64_t va, uint64_t gpa)
 /* Each page of RAM is in the list */
 static bool list_leaf(const X86PageLeaf *leaf, void *opaque, Error **errp)
 {
-    if (region_at(leaf->gpa)->ram) {
+    if (is_ram(leaf->gpa)) {
         CHECK(in_list(opaque, leaf->va, leaf->gpa));
         CHECK(in_list(opaque, leaf->va + leaf->size - 1,
                       leaf->gpa + leaf->size - 1));
     }
-    return true;
-}
-
-static bool list_go_on(void *opaque, Error **errp)
-{
     return true;
 }
 
@@ -520,33 +465,28 @@ static bool list_unreadable(vaddr va, MemTxResult result, Error *err,
 /* Two vCPUs' tables in one list */
 static void check_mappings(uint64_t other_root)
 {
-    static const X86PageVisitor visitor = {
-        .go_on = list_go_on, .leaf = list_leaf, .unreadable = list_unreadable,
-    };
     uint64_t roots[2] = { vcpu->env.cr[3], other_root };
     MemoryMappingList list = {};
-    X86PageTables tables[2];
-    int i, mapped = 0;
+    X86PageVisitor visitor = {
+        .max_tables = UINT64_MAX, .leaf = list_leaf,
+        .unreadable = list_unreadable, .opaque = &list,
+    };
+    bool ok;
 
+    vcpus[1]->env = vcpu->env;
+    vcpus[1]->env.cr[3] = other_root;
     QTAILQ_INIT(&list.head);
-    for (i = 0; i < 2; i++) {
-        unsigned num = list.num;
-
-        visited = 0;
-        vcpu->env.cr[3] = roots[i];
-        CHECK(x86_page_tables_init(CPU(vcpu), &tables[i], &error_abort));
-        if (x86_page_tables_map(&tables[i], &list, NULL)) {
-            mapped++;
-        } else {
-            CHECK(list.num == num);
-        }
-    }
+    ok = x86_cpu_get_memory_mapping(CPU(vcpu), &list, NULL);
+    CHECK(ok || !list.num);
     check_list(&list, roots);
-    for (i = 0; i < 2 && mapped == 2 && list.num < 50; i++) {
-        CHECK(x86_page_visit(&tables[i], &visitor, &list, NULL));
-    }
     vcpu->env.cr[3] = roots[0];
-    memory_mapping_list_free(&list);
+    for (int i = 0; i < 2 && ok && list.num < 50; i++) {
+        X86PageTables tables;
+
+        x86_page_tables_init(CPU(vcpus[i]), NULL, &tables, &error_abort);
+        CHECK(x86_page_visit(&tables, &visitor, NULL));
+    }
+    free_list(&list);
 }
 
 /*
@@ -568,7 +508,7 @@ static void take_registers(FuzzInput *in)
         env->hflags = HF_LMA_MASK;
         env->cr[4] |= mode % 5 == 4 ? CR4_LA57_MASK : 0;
     }
-    page_bit = (EncryptedPageBit) {
+    page_bit = (ConfidentialGuestPageBit) {
         .mask = how & 2 ? c_bit : 0, .set_means_private = how & 4,
     };
     env->cr[3] = fuzz_take(in, 2) << 4 | (how & 16 ? c_bit : 0);
@@ -619,13 +559,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     X86PageTables tables;
 
     if (!vcpu) {
-        vcpu = g_new0(X86CPU, 1);
-        CPU(vcpu)->as = &address_space;
+        for (int i = 0; i < 2; i++) {
+            vcpus[i] = g_new0(X86CPU, 1);
+            QTAILQ_INSERT_TAIL(&cpus_queue, CPU(vcpus[i]), node);
+        }
+        vcpu = vcpus[0];
     }
     take_registers(&in);
     take_tables(&in);
-    CHECK(x86_page_tables_init(CPU(vcpu), &tables, &error_abort));
-    if (check_visit(&tables, 0)) {
+    x86_page_tables_init(CPU(vcpu), NULL, &tables, &error_abort);
+    if (check_visit(&tables, MAX_TABLES)) {
         check_once(&tables);
     }
     check_visit(&tables, 1 + (size & 15));

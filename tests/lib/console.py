@@ -25,9 +25,21 @@ class Console:
         text = self.log[-TAIL:].rstrip()
         return text or '(the console has been silent)'
 
+    def rest(self):
+        """The last lines, once the other end has hung up."""
+        try:
+            while True:
+                self._more(Deadline(1), 'the end')
+        except (ConnectionError, Timeout):
+            return self.tail()
+
+    def write(self, data):
+        """Send bytes as they are."""
+        self._sock.sendall(data)
+
     def send(self, line):
         """Type @line and Enter."""
-        self._sock.sendall(line.encode() + b'\n')
+        self.write(line.encode() + b'\n')
 
     def _more(self, deadline, what):
         try:

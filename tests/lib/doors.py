@@ -15,6 +15,11 @@ from .qmp import CANNOT_ACCESS, QMPError
 from .rsp import RSP, RSPError
 
 
+# A warning, of memory that is shown: SEV and SEV-ES
+ASSUMED_PRIVATE = re.compile('^warning: it is not known whether all of this '
+                             'memory is private.*\n', re.MULTILINE)
+
+
 class Refused(Exception):
     """The door did not give the bytes; the text says what it said."""
 
@@ -22,16 +27,21 @@ class Refused(Exception):
 def hmp(qemu, line):
     """Output of an HMP command; Refused if it shows no memory."""
     qemu.stop()
-    output = qemu.qmp.hmp(line, 300)
+    output = ASSUMED_PRIVATE.sub('', qemu.qmp.hmp(line, 300))
     if CANNOT_ACCESS in output or output.startswith('Error'):
         raise Refused(output.strip())
     return output
 
 
+def hex_bytes(output):
+    """What `x` or `xp` has printed with the format xb."""
+    return bytes(int(byte, 16) for line in output.splitlines()
+                 for byte in line.partition(': ')[2].split())
+
+
 def _dump(qemu, command, addr, length):
     output = hmp(qemu, f'{command}/{length}xb 0x{addr:x}')
-    data = bytes(int(byte, 16) for line in output.splitlines()
-                 for byte in line.partition(': ')[2].split())
+    data = hex_bytes(output)
     if len(data) != length:
         raise Refused(output.strip())
     return data

@@ -6,7 +6,7 @@ import struct
 import subprocess
 import zlib
 
-from .wait import SLOWNESS
+from .wait import patience
 
 ELF = 'elf'
 FLATTENED = ('kdump-zlib', 'kdump-lzo', 'kdump-snappy')
@@ -44,22 +44,28 @@ def tool(*command, **options):
     """Run a tool and return what it printed, on both of its outputs."""
     done = subprocess.run([str(word) for word in command], check=False,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=SECONDS * SLOWNESS, **options)
+                          timeout=patience(SECONDS), **options)
     text = done.stdout.decode(errors='replace').replace('\r', '\n')
     if done.returncode:
         raise ToolError(f'{command[0]} ended with {done.returncode}:\n{text}')
     return text
 
 
-def segments(path):
-    """[(gpa, va, size, offset in the file)] of an ELF dump's segments."""
+def headers(path):
+    """[(gpa, va, size in the file, offset there, size in memory)] of an ELF
+    dump's segments."""
     with open(path, 'rb') as f:
         ehdr = EHDR.unpack(f.read(EHDR.size))
         f.seek(ehdr[5])
-        headers = [PHDR.unpack(f.read(PHDR.size)) for _ in range(ehdr[10])]
-    return [(pa, va, size, offset)
-            for kind, _, offset, va, pa, size, _, _ in headers
+        found = [PHDR.unpack(f.read(PHDR.size)) for _ in range(ehdr[10])]
+    return [(pa, va, size, offset, memory)
+            for kind, _, offset, va, pa, size, memory, _ in found
             if kind == PT_LOAD]
+
+
+def segments(path):
+    """[(gpa, va, size, offset in the file)] of an ELF dump's segments."""
+    return [header[:4] for header in headers(path)]
 
 
 def _read(path, places, addr, length):
@@ -145,24 +151,6 @@ def rearranged(path):
     target.unlink(missing_ok=True)
     with open(path, 'rb') as f:
         tool('makedumpfile', '-R', target, stdin=f)
-    return target
-
-
-def with_program_headers_first(path):
-    """A copy of an ELF dump with its program headers behind the ELF header.
-
-    There makedumpfile up to 1.7.2 looks for them, whatever the ELF header
-    says; QEMU puts section headers there since 7.2, of any guest.
-    """
-    target = path.with_suffix('.moved')
-    shutil.copyfile(path, target)
-    with open(target, 'r+b') as f:
-        ehdr = list(EHDR.unpack(f.read(EHDR.size)))
-        f.seek(ehdr[5])
-        headers = f.read(PHDR.size * ehdr[10])
-        ehdr[5], ehdr[6], ehdr[12], ehdr[13] = EHDR.size, 0, 0, 0
-        f.seek(0)
-        f.write(EHDR.pack(*ehdr) + headers)
     return target
 
 

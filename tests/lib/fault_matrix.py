@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""The table of the manual: what each door says to each error.
+"""The table of tests/fault-matrix: what each door says to each error.
 
 run() makes the guests of lib.faults fail, once for each error and door, and
 judges each answer; rst() is the table of what it found.
@@ -14,16 +14,19 @@ from collections import namedtuple
 from . import faults
 from .faults import DATA, DOORS, PAGE, TEXT, TRUTH
 
-# An error: how to inject it, how the table calls it, and whether it is one
-# from which QEMU recovers.  Without a full run, one dump must do.
-Error = namedtuple('Error', 'inject title recovers full', defaults=(False,
-                                                                    True))
+# An error: how to inject it, how the table calls it, whether it is one from
+# which QEMU recovers, and whether it says that the guest has no such page yet.
+# Without a full run, one dump must do.
+Error = namedtuple('Error', 'inject title recovers full absent',
+                   defaults=(False, True, False))
 # What a door said: a letter's words, or '' if all was as it should be.
 Row = namedtuple('Row', 'backend title reason cells')
 
 ERRNOS = ('EINVAL', 'EIO', 'EFAULT', 'ENOMEM', 'ENOTTY', 'EPERM')
+UNIFIED_ERRNOS = ('ENOENT', *ERRNOS, 'EHWPOISON')
 
-UNIFIED = [Error(f'errno={name}', name) for name in ERRNOS] + [
+UNIFIED = [Error(f'errno={name}', name, absent=name in ('ENOENT', 'EINVAL'))
+           for name in UNIFIED_ERRNOS] + [
     Error('errno=EINTR,partial=0', 'EINTR, again and again'),
     Error('errno=EINTR,partial=4,count=1', 'EINTR, once', True),
     Error('errno=none,partial=0,claim=0', 'success, but nothing done'),
@@ -40,20 +43,19 @@ SIMULATED = [Error('', 'x-fault')]
 
 INJECTED = {
     'KVM_SEV_DBG_*': SEV_DBG,
-    'unified, by HVA': UNIFIED,
-    'unified, by GPA': UNIFIED,
+    'unified': UNIFIED,
     'simulated, mode=cipher': SIMULATED,
     'simulated, mode=hidden': SIMULATED,
 }
 
-NO_REGISTERS = ("Warning: the guest's registers are protected: the dump has no "
-                'register notes, and debuggers show no current function')
+NO_REGISTERS = ("Warning: the guest's registers are protected, and not in the "
+                'dump')
 # What some doors say whatever happens: QEMU does not have gdb's packet for
 # binary data, after which gdb takes M; where the registers are protected, no
 # breakpoint can be set; and the guest is no Windows.
 ALWAYS = {('gdb', 'X'): '(empty)',
           ('gdb', 'Z0'): 'E22 cannot insert a breakpoint: the registers of '
-                         'this guest are protected from the host'}
+                         'this guest are protected'}
 NO_WINDOWS = 'win-dump: invalid vmcoreinfo note size'
 
 WRONG = '(what a user must not get)'
@@ -108,7 +110,7 @@ def _judge_words(door, outcome, page, reason):
         raise Verdict(f'does not give the reason "{reason}": {words}')
 
 
-def judge(door, outcome, page, raw, reason, recovers=False):
+def judge(door, outcome, page, raw, reason, recovers=False, absent=False):
     """Raise Verdict if a user must not get @outcome.
 
     @page, @raw  the failing page, and its bytes as the host has them
@@ -119,7 +121,12 @@ def judge(door, outcome, page, raw, reason, recovers=False):
     if recovers and outcome.words not in (
             '', NO_REGISTERS, NO_WINDOWS, ALWAYS.get((door.group, door.name))):
         raise Verdict(f'fails: {outcome.words}')
-    if not recovers and not (door.name == 'Z0' and not outcome.words):
+    if absent and door.group == 'dump' and door.page == 'data' and \
+            door.name != 'win-dmp':
+        # no failure of a dump, which counts such pages
+        if faults.ABSENT not in outcome.words:
+            raise Verdict(f'does not count the page: {outcome.words}')
+    elif not recovers and not (door.name == 'Z0' and not outcome.words):
         _judge_words(door, outcome, page, reason)
 
 
@@ -148,6 +155,7 @@ def _frame(words, reason, hint):
 
 PREFIX = re.compile(r'^(cannot (read|write) physical address 0x[0-9a-f]+|'
                     'cannot save guest memory|'
+                    r'only \d+ of \d+ bytes were saved|'
                     'virtual address 0x[0-9a-f]+): ')
 
 
@@ -184,7 +192,7 @@ def _run_door(guest, door, error, reason):
     """One cell: the words of the door."""
     page, raw = _fail(guest, door, error)
     outcome = door.run(guest)
-    judge(door, outcome, page, raw, reason, error.recovers)
+    judge(door, outcome, page, raw, reason, error.recovers, error.absent)
     if door.access == faults.WRITE:
         _check_unharmed(guest)
     return _frame(outcome.words, reason, '')
@@ -389,7 +397,7 @@ def _group(group, rows):
 
 
 def rst(rows):
-    """The manual's text."""
+    """The table's text."""
     parts = [INTRODUCTION, REASONS, _csv(
         'Errors', ('Interface, guest', 'Answer', 'REASON'), _reasons(rows)),
         CELLS]

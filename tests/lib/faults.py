@@ -36,6 +36,7 @@ NOTE_ELF = struct.pack('<III12s', 11, len(NOTE_DATA), 0, b'VMCOREINFO') + \
 TRUTH = text_lines(b'PRV', TEXT, TEXT_END)
 
 READ, WRITE = 'read', 'write'
+ABSENT = '(absent pages)'       # what a dump says of them
 
 
 def virtual(gpa):
@@ -47,13 +48,15 @@ class Faulty:
     """What the guests of this file have in common; with Qemu or StandIn."""
 
     limits = {}                 # properties of a memory-debug object d0
+    private_bit = 0             # in an address: it is private
 
     def prepare(self):
         """Wait for the guest's memory and announce a note in it."""
         self.console.expect('payload: running', 'the guest to run', 30)
         self.stop()
         try:
-            self.qmp.cmd('memory-debug-write', address=NOTE, space='physical',
+            self.qmp.cmd('memory-debug-write', address=NOTE | self.private_bit,
+                         space='physical',
                          data=base64.b64encode(NOTE_ELF).decode())
         except QMPError:
             pass                # debugging is denied
@@ -82,8 +85,10 @@ class FaultyStandIn(Faulty, StandIn):
             args += ['-object', 'memory-debug,id=d0,paging=4level,root=' +
                      hex(payload(kind, 47 if kind == 'tdx' else 51)
                          .phys('pml4'))]
+        # It touches all of its memory: no page is absent by itself
+        touch = f'copy 0 0 {RAM_MIB << 20:#x}'
         super().__init__(kind, scripted=True, ram_mib=RAM_MIB, args=args,
-                         **settings)
+                         setup=[touch], **settings)
         if root:
             at = self.command.index('-machine') + 1
             self.command[at] += ',memory-debug=d0'
@@ -93,6 +98,7 @@ class FaultyStandIn(Faulty, StandIn):
         self.changes = 0
         self.command.insert(1, f'STANDIN_FAULT=@{self.rules}')
         self.program_map = self.payload
+        self.private_bit = self.payload.private_mask
         self.ioctls = {READ: read, WRITE: write}
 
     def inject(self, access, gpa, answer):
@@ -236,10 +242,11 @@ def _qmp_save(command, addr):
 
 def _sum(guest):
     text = guest.qmp.hmp(f'sum {START:#x} {LENGTH}').strip()
-    if text.isdigit():
+    number, _, warning = text.partition(' ')
+    if number.isdigit():
         data = TRUTH[START - TEXT:][:LENGTH]
-        return Outcome('', {START: data if int(text) == bsd_sum(data)
-                            else b'a wrong sum'})
+        return Outcome(warning, {START: data if int(number) == bsd_sum(data)
+                                 else b'a wrong sum'})
     return Outcome(text)
 
 
@@ -314,10 +321,12 @@ def _dump(kind, **arguments):
 
 
 def _left_out(answer):
-    """The result's words about the text's pages."""
-    for run in answer.get('unreadable', {}).get('first', ()):
-        if TEXT <= run['address'] < TEXT_END:
-            yield f'unreadable: {run["address"]:#x}: {run["reason"]}'
+    """The result's words about pages."""
+    unreadable = answer.get('unreadable')
+    if unreadable:
+        yield f'unreadable: {unreadable["address"]:#x}: {unreadable["reason"]}'
+    if answer.get('absent-pages'):
+        yield ABSENT
 
 
 def pages_of(path, kind, start, end):
@@ -374,8 +383,6 @@ DOORS = [
     Door('HMP', 'info tlb', _hmp('info tlb'), 'table'),
     Door('HMP', 'info mem', _hmp('info mem'), 'table'),
     Door('HMP', 'gva2gpa', _gva2gpa, 'table'),
-    Door('HMP', 'memory-debug-read',
-         _hmp(f'memory-debug-read {START:#x} {LENGTH}')),
     Door('HMP', 'info vmcoreinfo', _hmp_vmcoreinfo, 'note'),
     Door('QMP', 'memory-debug-read', _qmp(
         lambda guest: _debug_read(guest, START, 'physical'))),
@@ -414,9 +421,7 @@ def failing_guests():
     return {
         'KVM_SEV_DBG_*': lambda: FaultyStandIn(
             'sev', *SEV_IOCTLS, **debuggable('sev')),
-        'unified, by HVA': lambda: FaultyStandIn(
-            'sev', *UNIFIED_IOCTLS, **debuggable('sev', unified=True)),
-        'unified, by GPA': lambda: FaultyStandIn(
+        'unified': lambda: FaultyStandIn(
             'snp', *UNIFIED_IOCTLS, **debuggable('snp')),
         'simulated, mode=cipher': lambda: FaultySimulated('mode=cipher'),
         'simulated, mode=hidden': lambda: FaultySimulated('mode=hidden'),
@@ -442,10 +447,10 @@ def refusing_guests():
         'TDX, debug=off': _stand_in('tdx', tdx_debug=1, unified=1),
         'simulated, policy-debug=off': lambda: FaultySimulated(
             'policy-debug=off'),
-        'memory-debug, enabled=off': lambda: FaultySimulated(
-            'mode=cipher', enabled='off'),
-        'memory-debug, readonly=on': lambda: FaultySimulated(
-            'mode=cipher', readonly=True),
+        'memory-debug, access=none': lambda: FaultySimulated(
+            'mode=cipher', access='none'),
+        'memory-debug, access=read-only': lambda: FaultySimulated(
+            'mode=cipher', access='read-only'),
         'SEV-SNP, no unified ioctls': _stand_in('snp'),
         'TDX, no unified ioctls': _stand_in(
             'tdx', tdx_debug=1, confidential='tdx-guest,id=cg0,debug=on'),

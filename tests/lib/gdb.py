@@ -6,11 +6,11 @@ import shutil
 import subprocess
 import tempfile
 
-from .wait import SLOWNESS, Timeout, poll
+from .wait import Timeout, end_of, patience, poll
 
 PROGRAM = 'gdb'
 PREAMBLE = ['set pagination off', 'set confirm off',
-            'set architecture i386:x86-64', f'set remotetimeout {int(60 * SLOWNESS)}']
+            'set architecture i386:x86-64']
 
 
 def available():
@@ -27,6 +27,7 @@ class Batch:
 
     def __init__(self, socket, *commands, symbols=None, stay_stopped=False):
         self.commands = [*PREAMBLE,
+                         f'set remotetimeout {int(patience(60))}',
                          *([f'file {symbols}'] if symbols else []),
                          f'target remote {socket}', *commands,
                          'disconnect' if stay_stopped else 'detach']
@@ -70,12 +71,10 @@ class Batch:
 
     def finish(self, seconds=60):
         """Wait for the end of the batch and return all that gdb printed."""
-        seconds *= SLOWNESS
         try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise Timeout(f'waited {seconds:g} s for gdb to end; it printed:\n'
-                          f'{self.output()}') from None
+            end_of(self._process, 'gdb', seconds)
+        except Timeout as e:
+            raise Timeout(f'{e}; it printed:\n{self.output()}') from None
         return self.output()
 
 

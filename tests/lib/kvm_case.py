@@ -15,15 +15,18 @@ DEBUG_IOCTLS = ('KVM_SEV_DBG_DECRYPT', 'KVM_SEV_DBG_ENCRYPT',
 TDX_DEBUG = {'confidential': 'tdx-guest,id=cg0,debug=on', 'tdx_debug': 1}
 
 
-def debuggable(kind, unified=None):
+# What QEMU asks of KVM to learn a vCPU's registers
+REGISTER_IOCTLS = ('KVM_GET_REGS', 'KVM_GET_SREGS', 'KVM_GET_SREGS2',
+                   'KVM_GET_DEBUGREGS', 'KVM_GET_XSAVE', 'KVM_GET_XSAVE2')
+
+
+def debuggable(kind):
     """Arguments of a StandIn whose memory can be debugged.
 
-    @unified: does the kernel have the unified ioctls?  By default, where
-    there is no other way.
+    All of them have a kernel with every interface; SEV and SEV-ES must use
+    their own one.
     """
-    if unified is None:
-        unified = kind in ('snp', 'tdx')
-    return {'strict': 1, 'unified': int(unified),
+    return {'strict': 1, 'unified': 1,
             **(TDX_DEBUG if kind == 'tdx' else {})}
 
 
@@ -77,6 +80,14 @@ class KvmCase(unittest.TestCase):
                 self.assertEqual(door(self.guest, self.guest.payload.virt(gpa),
                                       len(text)), text)
 
+    def private(self, gpa):
+        """The address by which to write a private page.
+
+        Where nobody knows which pages are private, it says so itself.
+        """
+        c_bit = 1 << self.guest.payload.bit if self.kind == 'sev-es' else 0
+        return gpa | c_bit
+
     def physical_write(self, addr, data):
         """Write with gdb's physical memory mode; RSPError if refused."""
         self.guest.stop()
@@ -110,8 +121,3 @@ def title(kind):
 
 DEBUGGABLE = {title(kind): {'kind': kind, 'settings': debuggable(kind)}
               for kind in KINDS}
-# SEV also has the unified ioctls, which then take host-virtual addresses
-DEBUGGABLE.update(
-    (title(kind) + 'Unified',
-     {'kind': kind, 'settings': debuggable(kind, unified=True)})
-    for kind in ('sev', 'sev-es'))

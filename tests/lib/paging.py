@@ -78,10 +78,11 @@ class PagingGuest(Qemu):
 
     @encrypted    None, or properties of a simulated encrypted guest
     @private_bit  what a leaf entry of such a guest needs for a private page
+    @code         what the vCPU does after reset, up to 16 bytes
     """
 
-    def __init__(self, *args, encrypted=None, private_bit=0, program=None):
-        machine = 'q35'
+    def __init__(self, *args, encrypted=None, private_bit=0, program=None,
+                 code=HLT, machine='q35'):
         if encrypted is not None:
             machine += ',confidential-guest-support=cg0'
             args += ('-object', 'sim-encrypted-guest,id=cg0' +
@@ -89,7 +90,8 @@ class PagingGuest(Qemu):
         super().__init__('-accel', 'tcg', '-cpu', 'max', '-S',
                          '-global', 'apic-common.vapic=off', *args,
                          ram_mib=64, machine=machine, program=program)
-        (self.folder / 'bios').write_bytes(HLT * 65536)
+        (self.folder / 'bios').write_bytes(
+            HLT * (65536 - 16) + code.ljust(16, HLT))
         self.command += ['-bios', str(self.folder / 'bios')]
         self.rsp = self._file = None
         self._private_bit = private_bit
@@ -166,17 +168,20 @@ class Tables:
 
     @page_bit  is set in half of the entries
     @start     where the tables lie in guest memory
+    @in_ram    share of small pages from DATA to RAM; others are anywhere
     """
 
     START = 0x100000
     PAGES = 64
     SIZE = PAGES * PAGE
     NOWHERE = 0x10000000        # beyond RAM, below all devices
+    DATA, RAM = 0x1000000, 0x4000000
 
-    def __init__(self, mode, seed, page_bit=0, start=START):
+    def __init__(self, mode, seed, page_bit=0, start=START, in_ram=0):
         self.mode = mode
         self.page_bit = page_bit
         self.start = start
+        self.in_ram = in_ram
         self.pages = {}         # address -> bytes
         self.probes = {0, 0xfff, 0x123456789000, 1 << 47, (1 << 64) - PAGE}
         self._random = random.Random(f'{mode.name} {seed}')
@@ -194,6 +199,9 @@ class Tables:
         mode, rnd = self.mode, self._random
         if depth == len(mode.shifts) - 1 or \
                 large and mode.shifts[depth] in mode.large:
+            if self.in_ram and mode.shifts[depth] <= 22 and \
+                    rnd.random() < self.in_ram:
+                return rnd.randrange(self.DATA, self.RAM, PAGE)
             return rnd.getrandbits(52) & ADDRESS
         if rnd.random() < 0.1:
             return self.NOWHERE + PAGE * rnd.randrange(1024)

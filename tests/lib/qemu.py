@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .console import Console
 from .qmp import QMP
-from .wait import SLOWNESS, Timeout, accept, listen
+from .wait import Timeout, accept, end_of, listen
 
 ROOT = Path(__file__).resolve().parents[2]
 MIB = 1 << 20
@@ -109,16 +109,16 @@ class Qemu:
         try:
             self.qmp = QMP(accept(qmp, 'QMP', alive))
         except ConnectionError:
-            self.process.wait(10 * SLOWNESS)
+            end_of(self.process, 'QEMU', 10)
             alive()     # says why QEMU ended
             raise
 
     def _reason_of_end(self):
         """QEMU's own words when it ends instead of starting."""
         try:
-            self.process.wait(5 * SLOWNESS)
+            end_of(self.process, 'QEMU', 5)
             self._check_alive()
-        except (subprocess.TimeoutExpired, ConnectionError) as e:
+        except (Timeout, ConnectionError) as e:
             return str(e) if isinstance(e, ConnectionError) else ''
         return ''
 
@@ -136,8 +136,8 @@ class Qemu:
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:
-                self.process.wait(10 * SLOWNESS)
-            except subprocess.TimeoutExpired:
+                end_of(self.process, 'QEMU', 10)
+            except Timeout:
                 self.process.kill()
                 self.process.wait()
         for connection in (self.qmp, self.console):
@@ -169,11 +169,7 @@ class Qemu:
             self.qmp.cmd('quit')
         except ConnectionError:
             pass
-        seconds *= SLOWNESS
-        try:
-            return self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            raise Timeout(f'waited {seconds:g} s for QEMU to quit') from None
+        return end_of(self.process, 'QEMU', seconds)
 
     def host_memory(self, gpa, length):
         """The raw bytes that the host has for guest-physical @gpa.

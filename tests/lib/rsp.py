@@ -135,5 +135,8 @@ class RSP:
         return packet
 
     def wait_stop(self, seconds=30):
-        """The packet of the next stop, T.. or S.."""
-        return self._checked_stop(self.answer(seconds, 'the VM to stop'))
+        """The packet of the next stop, T.. or S..; the console's come first."""
+        answer = 'O'
+        while answer.startswith('O'):
+            answer = self.answer(seconds, 'the VM to stop')
+        return self._checked_stop(answer)

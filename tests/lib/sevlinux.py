@@ -9,6 +9,7 @@ is used in the same way.
 
 import functools
 import gzip
+import lzma
 import re
 import shutil
 import subprocess
@@ -51,14 +52,17 @@ def kernel_files():
             stdout=subprocess.PIPE) as dpkg, tarfile.open(
             fileobj=dpkg.stdout, mode='r|') as tar:
         for member in tar:
-            name = Path(member.name)
-            if name.name.startswith('vmlinuz'):
+            name = Path(member.name).name
+            module = name.removesuffix('.xz')       # Debian 13 packs them
+            if name.startswith('vmlinuz'):
                 target = folder / 'vmlinuz'
-            elif name.suffix == '.ko' and name.stem in MODULES:
-                target = folder / name.name
+            elif module in {f'{name}.ko' for name in MODULES}:
+                target = folder / module
             else:
                 continue
-            target.write_bytes(tar.extractfile(member).read())
+            data = tar.extractfile(member).read()
+            target.write_bytes(lzma.decompress(data) if name.endswith('.xz')
+                               else data)
     return folder
 
 
@@ -111,13 +115,13 @@ class NestedSevLinux(linux.LinuxGuest):
             self, '-accel', 'tcg,thread=multi', '-cpu', 'EPYC,+svm,check=off',
             '-kernel', str(kernel_files() / 'vmlinuz'), '-append',
             'console=ttyS0 quiet panic=-1', ram_mib=1536, program=program)
+        self.outer_console = None
         initrd = outer_initrd(self.folder / 'root', program, debug, settings)
         self.command += [
             '-initrd', str(initrd), '-no-reboot',
             '-serial', f'unix:{self.folder}/inner-serial',
             '-chardev', f'socket,id=inner-qmp,path={self.folder}/inner-qmp',
             '-device', 'isa-serial,chardev=inner-qmp,index=2,irq=5']
-        self.outer_console = None
 
     def _start(self):
         serial = listen(self.folder / 'inner-serial')
@@ -126,6 +130,13 @@ class NestedSevLinux(linux.LinuxGuest):
         self.outer_console, self.outer_qmp = self.console, self.qmp
         self.console = Console(accept(serial, 'serial', self._check_alive))
         self.qmp = QMP(accept(qmp, 'QMP', self._check_alive), 300)
+
+    def log(self):
+        """What QEMU printed, and the Linux in which the guest's QEMU runs."""
+        text = super().log()
+        if self.outer_console and self.process.poll() is not None:
+            text += f'\nIn the outer guest:\n{self.outer_console.rest()}'
+        return text.strip()
 
 
 def copy_libraries(program, root):

@@ -16,9 +16,11 @@ from pathlib import Path
 
 from payload.build import build
 
+from . import qtest
 from .qemu import ROOT, Qemu
 from .repository import require
 
+PAGE = 4096
 KINDS = ('sev', 'sev-es', 'snp', 'tdx')
 BUILD = ROOT / 'build' / 'tests' / 'stand-in'
 
@@ -105,18 +107,21 @@ def parse_log(text):
 
 
 class StandIn(Qemu):
-    """The payload guest of @kind; a context manager like Qemu.
+    """The payload guest of @kind, or 'plain'; a context manager like Qemu.
 
     @scripted     no /dev/kvm: the stand-in walks the payload's trace
     @debug        whether SEV's or SNP's policy allows debugging
     @confidential value of -object instead of the one that @debug gives
     @pflash       SEV, SEV-ES: the payload is in flash, not in -bios memory
+    @image, @script  another firmware image and trace than the payload's
+    @setup, @loop steps that a scripted guest takes, too: once at the end of
+                  its start, and as long as it runs; see the stand-in's README
     @settings     the stand-in's variables: latency_us=50, unified=1 ...
     """
 
     def __init__(self, kind, scripted=False, debug=True, confidential=None,
                  cpus=1, ram_mib=64, pflash=False, args=(), program=None,
-                 **settings):
+                 image=None, script=None, setup=(), loop=(), **settings):
         if kind == 'tdx':
             require('target/i386/kvm/tdx.c', 'TDX')
         self.kind = kind
@@ -124,19 +129,24 @@ class StandIn(Qemu):
         settings.setdefault('cbit', bit)
         settings.setdefault('phys_bits', bit + 1)
         self.payload = payload(kind, bit)
-        image = self.payload.image
+        image = image or self.payload.image
         firmware = ['-drive', 'if=pflash,format=raw,readonly=on,file=' + image
                     ] if pflash else ['-bios', image]
         super().__init__(
             '-accel', 'kvm,device=/dev/null' if scripted else 'kvm',
             '-cpu', 'host,check=off' if kind == 'tdx' else CPU,
             '-smp', str(cpus), '-vga', 'none', *firmware,
-            '-object', confidential or confidential_object(kind, debug, bit),
-            *args, ram_mib=ram_mib, program=program,
-            machine='q35,confidential-guest-support=cg0')
+            *args, ram_mib=ram_mib, program=program)
+        if kind != 'plain':
+            self.command += [
+                '-machine', 'confidential-guest-support=cg0', '-object',
+                confidential or confidential_object(kind, debug, bit)]
         settings['log'] = self.folder / 'stand-in'
         if scripted:
-            settings['script'] = self.payload.script
+            settings['script'] = script or self.folder / 'script'
+            if not script:
+                settings['script'].write_text(
+                    self.payload.script_with(setup, loop))
         variables = [f'STANDIN_{name.upper()}={value}'
                      for name, value in settings.items()]
         self.command = ['env', *variables, f'LD_PRELOAD={library()}',
@@ -155,6 +165,45 @@ class StandIn(Qemu):
         """The logged ioctls, or those of @names."""
         return [call for call in parse_log(self.stand_in_log())
                 if not names or call.name in names]
+
+    def attributes(self, start, end):
+        """For each page, "private" or "shared": what QEMU has told KVM."""
+        found = {}
+        for call in self.calls('KVM_SET_MEMORY_ATTRIBUTES'):
+            gpa, size = (int(call.details[name], 16) for name in ('gpa',
+                                                                  'size'))
+            for page in range(max(gpa, start), min(gpa + size, end), PAGE):
+                found[page] = 'private' if 'private' in call.details \
+                    else 'shared'
+        return [found.get(page) for page in range(start, end, PAGE)]
+
+    def recorded(self, start, end):
+        """The same of QEMU's own record.
+
+        An address that contradicts it, by its C-bit or shared bit, is refused.
+        """
+        contradicts = 'shared' if self.kind == 'snp' else 'private'
+        bit, found = 1 << self.bit, []
+        for page in range(start, end, PAGE):
+            output = self.qmp.hmp(f'xp /1xb {page | bit:#x}')
+            conflict = 'page-table entry says' in output
+            found.append(contradicts if conflict else
+                         {'shared': 'private',
+                          'private': 'shared'}[contradicts])
+        return found
+
+    def unplug(self, name):
+        """Eject the only DIMM, called @name, as the guest's kernel would.
+
+        Needs the arguments of lib.qtest.
+        """
+        port = qtest.QTest(self.folder / 'qtest')
+        self.qmp.cmd('device_del', id=name)
+        # QEMU: docs/specs/acpi_mem_hotplug.rst
+        port.ask('outl 0xa00 0')
+        port.ask('outb 0xa14 8')
+        port.close()
+        self.qmp.wait_event('DEVICE_DELETED')
 
     def violations(self):
         """What strict mode found: calls that old kernels get wrong."""

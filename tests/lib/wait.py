@@ -1,12 +1,33 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Deadlines, and sockets that keep to them."""
+"""Deadlines, and sockets that keep to them.
+
+No test fails because the machine is slow: a deadline is longer on a slow
+machine, and becomes longer while other programs want its processors.
+"""
 
 import os
 import socket
 import time
 
-# How many times longer QEMU may take: tests/run sets it for sanitizers
+# How many times longer everything may take: tests/run has measured the machine,
+# and knows what sanitizers cost
 SLOWNESS = float(os.environ.get('SLOWNESS', 1))
+MOST = 8            # a hang is told from a busy machine in the end
+
+
+def busy():
+    """How many programs want each processor now, or did lately; at least 1."""
+    with open('/proc/loadavg', encoding='ascii') as f:
+        lately, _, _, tasks, _ = f.read().split()
+    wanted = max(float(lately), int(tasks.partition('/')[0]) - 1)
+    return min(max(1.0, wanted / os.cpu_count()), MOST)
+
+
+def patience(seconds):
+    """A limit for those who cannot use a Deadline: what an idle and fast
+    machine does in @seconds does not take so long on this one, as busy as it
+    is now."""
+    return 2 * seconds * SLOWNESS * busy()
 
 
 class Timeout(Exception):
@@ -14,15 +35,24 @@ class Timeout(Exception):
 
 
 class Deadline:
-    """A point in time, @seconds times SLOWNESS from now."""
+    """A point in time, @seconds of an idle and fast machine from now."""
 
     def __init__(self, seconds):
-        self.seconds = seconds * SLOWNESS
-        self._end = time.monotonic() + self.seconds
+        self._idle = seconds * SLOWNESS
+        self._busy = busy()
+        self._start = time.monotonic()
+
+    @property
+    def seconds(self):
+        """How long it is, as far as can be said now."""
+        return self._idle * self._busy
 
     def left(self):
         """Seconds until then, never below 0."""
-        return max(0.0, self._end - time.monotonic())
+        passed = time.monotonic() - self._start
+        if passed >= self.seconds:
+            self._busy = max(self._busy, busy())
+        return max(0.0, self.seconds - passed)
 
     def check(self, what):
         """Raise Timeout if the time is over; @what completes "waited for"."""
@@ -39,6 +69,12 @@ def poll(condition, what, seconds, interval=0.02):
             return result
         deadline.check(what)
         time.sleep(interval)
+
+
+def end_of(process, what, seconds):
+    """Wait for the end of a process and return its status."""
+    poll(lambda: process.poll() is not None, f'{what} to end', seconds)
+    return process.returncode
 
 
 def connect(path, what, seconds=10):
@@ -82,11 +118,12 @@ def accept(listener, what, alive, seconds=10):
 
 def receive(sock, deadline, what, size=65536):
     """Some bytes of @sock; b'' at its end; Timeout when none came."""
-    deadline.check(what)
-    sock.settimeout(max(deadline.left(), 0.001))
-    try:
-        return sock.recv(size)
-    except socket.timeout:
-        raise Timeout(f'waited {deadline.seconds:g} s for {what}') from None
-    except ConnectionResetError:
-        return b''
+    while True:
+        deadline.check(what)
+        sock.settimeout(max(deadline.left(), 0.001))
+        try:
+            return sock.recv(size)
+        except socket.timeout:
+            continue        # the deadline may be later by now
+        except ConnectionResetError:
+            return b''
