@@ -28,7 +28,7 @@ def entries(mode, target):
 class Endless(unittest.TestCase):
     """Each entry of the root leads back to it: 2^36 pages, or 2^45."""
 
-    STOPPED = (r'the guest has more than \d+ page tables, or entries which '
+    STOPPED = (r'the guest has more than \d+ page tables, or entries that '
                'lead to the same tables again and again')
 
     def endless(self, mode, encrypted):

@@ -5,7 +5,7 @@ import random
 from collections import namedtuple
 
 from . import firmware
-from .deliberate import unpatched_cannot
+from .deliberate import plain_cannot, unpatched_cannot
 from .doors import DOORS
 from .flatview import is_steady
 
@@ -35,6 +35,7 @@ class Draw:
                 tables: a PageTables, or None; shared: ranges
                 serves: does its guest read and write when asked to?
                 no_memory: names of sections that must not be touched
+                flash: {name of a flash: its size}
                 in_use(): does the guest need what is between two physical
                 addresses?
     @base       only doors of the unpatched QEMU
@@ -154,8 +155,10 @@ class Draw:
     def allowed(self, access):
         """Can it be compared, and does the guest survive it?"""
         door = DOORS[access.door]
+        pieces = self.pieces(access)
         if not self._expected(access) or \
-                self._base and unpatched_cannot(self.view, self.pieces(access)):
+                self._base and unpatched_cannot(self.view, pieces) or \
+                plain_cannot(self.view, pieces, self.machine.flash):
             return False
         if door.whole:
             return True

@@ -31,6 +31,21 @@ def unpatched_cannot(view, pieces):
                for start, end in pieces for section in view.over(start, end))
 
 
+def plain_cannot(view, pieces, flash):
+    """The same in a plain guest, but for the end of the flash itself: where a
+    section has a part of it (PAM), QEMU goes on in the flash's own memory.
+
+    @flash  {name of a flash: its size}
+    """
+    def is_part(section):
+        name, _, offset = section.name.partition(' @')
+        return int(offset or '0', 16) + section.end - section.start < \
+            flash.get(name, 0)
+
+    return any(is_part(section) and end > section.end
+               for start, end in pieces for section in view.over(start, end))
+
+
 # An access with one of these is not compared with the unpatched QEMU's
 UNPATCHED = (unpatched_gdb_physical, unpatched_paging_dump,
              unpatched_sum_at_4_gib)

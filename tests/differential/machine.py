@@ -29,6 +29,7 @@ class Machine:
     @ports      qtest's commands before the guest first runs
     @tables     the guest's page tables, None in real mode
     @no_memory  names of sections without pages: whoever touches one dies
+    @flash      {name of a flash: its size}
     @serves     does the guest read and write when asked to?
     @page_bit   what tells private pages in an address, as a mask, or 0
     @shared     ranges that a simulated guest shares, or ()
@@ -39,7 +40,7 @@ class Machine:
         self.rng = rng
         self.kind = rng.choice(('q35', 'q35', 'pc', 'pc', 'isapc'))
         self.options, self.firmware, self.own, self.ports = [], [], {}, []
-        self.no_memory, self.page_bit = set(), 0
+        self.no_memory, self.page_bit, self.flash = set(), 0, {}
         self.below, self.above = self._draw_sizes()
         self.smm = rng.choice(('on', 'off'))
         self.tables = self._draw_tables() if rng.random() < 0.8 else None
@@ -99,6 +100,7 @@ class Machine:
             self._add_flash('vars', 1, self.rng.choice(('on', 'off')))
 
     def _add_flash(self, name, unit, readonly):
+        self.flash[f'system.flash{unit}'] = len(self.own[name])
         self.firmware += ['-drive', f'if=pflash,format=raw,unit={unit},'
                           f'readonly={readonly},file={{dir}}/{name}']
 
@@ -167,10 +169,11 @@ class Machine:
         found = []
         for _ in range(self.rng.randrange(1, 4)):
             start = self.rng.choice((
-                0x9e000, 0xbe000, 0xc0000, 0xef000, MIB - 0x2000,
-                self.below - 0x3000, HIGH - 0x2000, HIGH,
+                0x9e000, 0xa0000, 0xbe000, 0xc0000, 0xef000, MIB - 0x2000,
+                self.below - 0x3000, HIGH - 0x10000, HIGH - 0x2000, HIGH,
                 self.rng.randrange(self.below) & -0x1000))
-            found.append((start, self.rng.choice((1, 2, 3, 8)) * 0x1000))
+            pages = self.rng.choice((1, 2, 3, 8, 0x80, 0x10000))
+            found.append((start, pages * 0x1000))
         return tuple(found)
 
     def in_use(self, start, end):

@@ -78,29 +78,35 @@ class Soak:
         for batch in range(BATCHES):
             if batch < 2:
                 round_.start(launched=batch or not round_.can_be_unlaunched)
+                made = []       # since the start
             accesses = [round_.draw.access(round_.launched)
                         for _ in range(ACCESSES)]
-            if not self._batch(round_, accesses, end):
+            if not self._batch(round_, made, accesses, end):
                 good = False
                 if not self.collect:
                     break
         return good
 
-    def _batch(self, round_, accesses, end):
-        """Whether nothing differs; all that does, where it is collected."""
+    def _batch(self, round_, made, accesses, end):
+        """Whether nothing differs; all that does, where it is collected.
+
+        @made: what has been accessed since the start; these are added.
+        """
         good = True
         while accesses:
             found = round_.first_wrong(accesses)
             if not found:
                 self.accesses += len(accesses)
+                made += accesses
                 return good
             good = False
             index = found[0]
             self.accesses += index + 1
-            self._keep(round_, accesses[:index + 1], found)
+            self._keep(round_, made + accesses[:index + 1], found)
             if not self.collect or end and time.monotonic() > end:
                 return False
             round_.restart()
+            made.clear()
             accesses = accesses[index + 1:]
         return good
 

@@ -87,6 +87,7 @@ class Trace:
 
     serves = False
     shared = no_memory = ()
+    flash = {}
 
     def __init__(self, rng, kind, bit):
         self.kind, self.bit, self.page_bit = kind, bit, 1 << bit
