@@ -511,12 +511,28 @@ bool memory_debug_is_device_ram(MemoryRegion *mr)
     return object_dynamic_cast(mr->owner, TYPE_DEVICE) && !mr->rom_device;
 }
 
-/* What invalidate_and_set_dirty() does in physmem.c after a write */
+/* A reader that has begun earlier must not keep what it has read */
+static void forget_pages(MemoryRegion *mr, hwaddr offset, hwaddr len)
+{
+    hwaddr page = QEMU_ALIGN_DOWN(offset, MEMORY_DEBUG_PAGE_SIZE);
+
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    memory_debug.writes++;
+    for (; page < offset + len; page += MEMORY_DEBUG_PAGE_SIZE) {
+        debug_page_cache_drop(memory_debug.cache, mr, page);
+    }
+}
+
+/*
+ * What invalidate_and_set_dirty() does in physmem.c after a write.  The page
+ * may be shared here, and be mapped, and have been read, as private elsewhere.
+ */
 static void debug_write_done(MemoryRegion *mr, hwaddr offset, hwaddr len)
 {
     uint8_t mask = memory_region_get_dirty_log_mask(mr);
     ram_addr_t addr = memory_region_get_ram_addr(mr) + offset;
 
+    forget_pages(mr, offset, len);
     if (mask & (1 << DIRTY_MEMORY_CODE)) {
         assert(tcg_enabled());
         tb_invalidate_phys_range(NULL, addr, addr + len - 1);
@@ -537,25 +553,12 @@ static MemTxResult private_read(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     return result;
 }
 
-/* A reader that has begun earlier must not keep what it has read */
-static void forget_pages(MemoryRegion *mr, hwaddr offset, hwaddr len)
-{
-    hwaddr page = QEMU_ALIGN_DOWN(offset, MEMORY_DEBUG_PAGE_SIZE);
-
-    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
-    memory_debug.writes++;
-    for (; page < offset + len; page += MEMORY_DEBUG_PAGE_SIZE) {
-        debug_page_cache_drop(memory_debug.cache, mr, page);
-    }
-}
-
 static MemTxResult private_write(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                                  const void *buf, hwaddr len, Error **errp)
 {
     MemTxResult result;
 
     result = mr->ram_debug_ops->write(mr, offset, gpa, buf, len, errp);
-    forget_pages(mr, offset, len);
     debug_write_done(mr, offset, len);
     stat64_add(&memory_debug.stats.writes, 1);
     stat64_add(&memory_debug.stats.bytes_written, len);
@@ -909,9 +912,8 @@ static MemTxResult range_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
 }
 
 /* Would any part of a write to RAM be refused?  Then nothing is written. */
-static MemTxResult range_check_write(AddressSpace *as, hwaddr addr,
-                                     MemTxAttrs attrs, hwaddr len,
-                                     Error **errp)
+static bool range_check_write(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                              hwaddr len, Error **errp)
 {
     ERRP_GUARD();
     bool ok = true;
@@ -935,32 +937,7 @@ static MemTxResult range_check_write(AddressSpace *as, hwaddr addr,
         addr += l;
         len -= l;
     }
-    return ok ? MEMTX_OK : MEMTX_ACCESS_ERROR;
-}
-
-static MemTxResult address_space_read_debug(AddressSpace *as, hwaddr addr,
-                                            MemTxAttrs attrs, void *buf,
-                                            hwaddr len,
-                                            MemoryDebugScope *scope,
-                                            Error **errp)
-{
-    return range_rw(as, addr, attrs, buf, len, false, scope, errp);
-}
-
-static MemTxResult address_space_write_rom_debug(AddressSpace *as, hwaddr addr,
-                                                 MemTxAttrs attrs,
-                                                 const void *buf, hwaddr len,
-                                                 MemoryDebugScope *scope,
-                                                 Error **errp)
-{
-    MemTxResult result;
-
-    attrs.debug = 1;    /* ROM can be written */
-    result = range_check_write(as, addr, attrs, len, errp);
-    if (result != MEMTX_OK) {
-        return result;
-    }
-    return range_rw(as, addr, attrs, (void *)buf, len, true, scope, errp);
+    return ok;
 }
 
 /* Move the page-table bit of *@addr to the attributes */
@@ -994,23 +971,31 @@ static bool access_begin(hwaddr *addr, MemTxAttrs *attrs, bool is_write,
     return true;
 }
 
+static MemTxResult encrypted_rw(AddressSpace *as, hwaddr addr,
+                                MemTxAttrs attrs, void *buf, hwaddr len,
+                                bool is_write, MemoryDebugScope *scope,
+                                Error **errp)
+{
+    ERRP_GUARD();
+    MemTxResult result = MEMTX_ACCESS_ERROR;
+
+    if (access_begin(&addr, &attrs, is_write, errp) &&
+        (!is_write || range_check_write(as, addr, attrs, len, errp))) {
+        result = range_rw(as, addr, attrs, buf, len, is_write, scope, errp);
+    }
+    if (result != MEMTX_OK) {
+        memory_debug_remember_failure(addr, false, is_write, *errp);
+    }
+    return result;
+}
+
 static MemTxResult
 address_space_encrypted_memory_read_debug(AddressSpace *as, hwaddr addr,
                                           MemTxAttrs attrs, void *buf,
                                           hwaddr len, MemoryDebugScope *scope,
                                           Error **errp)
 {
-    ERRP_GUARD();
-    MemTxResult result = MEMTX_ACCESS_ERROR;
-
-    if (access_begin(&addr, &attrs, false, errp)) {
-        result = address_space_read_debug(as, addr, attrs, buf, len, scope,
-                                          errp);
-    }
-    if (result != MEMTX_OK) {
-        memory_debug_remember_failure(addr, false, false, *errp);
-    }
-    return result;
+    return encrypted_rw(as, addr, attrs, buf, len, false, scope, errp);
 }
 
 static MemTxResult
@@ -1019,17 +1004,7 @@ address_space_encrypted_rom_write_debug(AddressSpace *as, hwaddr addr,
                                         hwaddr len, MemoryDebugScope *scope,
                                         Error **errp)
 {
-    ERRP_GUARD();
-    MemTxResult result = MEMTX_ACCESS_ERROR;
-
-    if (access_begin(&addr, &attrs, true, errp)) {
-        result = address_space_write_rom_debug(as, addr, attrs, buf, len,
-                                               scope, errp);
-    }
-    if (result != MEMTX_OK) {
-        memory_debug_remember_failure(addr, false, true, *errp);
-    }
-    return result;
+    return encrypted_rw(as, addr, attrs, (void *)buf, len, true, scope, errp);
 }
 
 static const MemoryDebugOps encrypted_debug_ops = {
@@ -1043,23 +1018,15 @@ static const MemoryDebugOps encrypted_debug_ops = {
 
 #define MEMTXATTRS_DEBUG ((MemTxAttrs) { .unspecified = true, .debug = 1 })
 
-MemTxResult cpu_physical_memory_read_debug(hwaddr addr, void *buf, hwaddr len,
-                                           MemoryDebugScope *scope,
-                                           Error **errp)
+static MemTxResult debug_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                            void *buf, hwaddr len, bool is_write,
+                            MemoryDebugScope *scope, Error **errp)
 {
-    return physical_memory_debug_op->read(&address_space_memory, addr,
-                                          MEMTXATTRS_DEBUG, buf, len, scope,
+    return is_write ?
+           physical_memory_debug_op->write(as, addr, attrs, buf, len, scope,
+                                           errp) :
+           physical_memory_debug_op->read(as, addr, attrs, buf, len, scope,
                                           errp);
-}
-
-MemTxResult cpu_physical_memory_write_debug(hwaddr addr, const void *buf,
-                                            hwaddr len,
-                                            MemoryDebugScope *scope,
-                                            Error **errp)
-{
-    return physical_memory_debug_op->write(&address_space_memory, addr,
-                                           MEMTXATTRS_DEBUG, buf, len, scope,
-                                           errp);
 }
 
 MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
@@ -1067,10 +1034,24 @@ MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
                                          MemoryDebugScope *scope,
                                          Error **errp)
 {
-    if (is_write) {
-        return cpu_physical_memory_write_debug(addr, buf, len, scope, errp);
-    }
-    return cpu_physical_memory_read_debug(addr, buf, len, scope, errp);
+    return debug_rw(&address_space_memory, addr, MEMTXATTRS_DEBUG, buf, len,
+                    is_write, scope, errp);
+}
+
+MemTxResult cpu_physical_memory_read_debug(hwaddr addr, void *buf, hwaddr len,
+                                           MemoryDebugScope *scope,
+                                           Error **errp)
+{
+    return cpu_physical_memory_rw_debug(addr, buf, len, false, scope, errp);
+}
+
+MemTxResult cpu_physical_memory_write_debug(hwaddr addr, const void *buf,
+                                            hwaddr len,
+                                            MemoryDebugScope *scope,
+                                            Error **errp)
+{
+    return cpu_physical_memory_rw_debug(addr, (void *)buf, len, true, scope,
+                                        errp);
 }
 
 const char *memory_debug_encryption_name(MemTxAttrs attrs)
@@ -1152,13 +1133,8 @@ static MemTxResult virtual_run(CPUState *cpu, vaddr addr, void *buf,
     }
     as = cpu_get_address_space(cpu, cpu_asidx_from_attrs(cpu, run.attrs));
     run.attrs.debug = 1;
-    if (is_write) {
-        result = physical_memory_debug_op->write(as, run.gpa, run.attrs, buf,
-                                                 *len, scope, errp);
-    } else {
-        result = physical_memory_debug_op->read(as, run.gpa, run.attrs, buf,
-                                                *len, scope, errp);
-    }
+    result = debug_rw(as, run.gpa, run.attrs, buf, *len, is_write, scope,
+                      errp);
     if (result != MEMTX_OK) {
         error_prepend(errp, "virtual address 0x%" VADDR_PRIx ": ", addr);
     }

@@ -290,21 +290,22 @@ static void sim_block_unseal(SimEncryptedGuest *sim, SimBlock *b)
 static void sim_mark_shared(SimBlock *b, const SimEncryptedGuestRange *range,
                             unsigned long *shared)
 {
-    hwaddr gpa = range->start, left = range->size;
+    hwaddr gpa = range->start, left = range->size, len;
 
-    RCU_READ_LOCK_GUARD();
-    while (left) {
-        hwaddr offset, len = left;
-        MemoryRegion *mr = address_space_translate(&address_space_memory, gpa,
-                                                   &offset, &len, false,
-                                                   MEMTXATTRS_UNSPECIFIED);
+    for (; left; gpa += len, left -= len) {
+        MemoryRegionSection section = memory_region_find(get_system_memory(),
+                                                         gpa, left);
 
-        if (mr->ram_block == b->rb) {
-            bitmap_set(shared, offset / SIM_PAGE_SIZE,
+        if (!section.mr) {
+            break;
+        }
+        len = int128_get64(section.size);
+        if (section.mr->ram_block == b->rb) {
+            bitmap_set(shared, section.offset_within_region / SIM_PAGE_SIZE,
                        DIV_ROUND_UP(len, SIM_PAGE_SIZE));
         }
-        gpa += len;
-        left -= len;
+        len += section.offset_within_address_space - gpa;   /* a hole */
+        memory_region_unref(section.mr);
     }
 }
 

@@ -317,6 +317,59 @@ static void test_shared_ranges(const void *properties)
     qtest_quit(qts);
 }
 
+/* From the VGA window over option ROMs and the BIOS to RAM */
+static void test_shared_range_begins_in_a_device(void)
+{
+    QTestState *qts = start_guest(SHARED(655360, 524288),
+                                  "-device VGA,romfile=");
+
+    qtest_memwrite(qts, 0x110000, PATTERN, PATTERN_LEN);
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+    assert_raw(qts, 0x110000, true);
+    assert_xp(qts, 0x110000);
+    assert_raw(qts, PATTERN_GPA, false);
+    qtest_quit(qts);
+}
+
+static void test_shared_range_goes_on_behind_flash(void)
+{
+    g_autofree char *name = temporary_name();
+    g_autofree char *flash = g_malloc(64 * KiB);
+    g_autofree char *more = g_strdup_printf(
+        "-drive if=pflash,format=raw,readonly=on,file=%s", name);
+    QTestState *qts;
+    char raw[64];
+
+    memset(flash, 0x5a, 64 * KiB);
+    g_assert_true(g_file_set_contents(name, flash, 64 * KiB, NULL));
+    qts = start_guest(SHARED(4294901760, 268435456), more);
+    qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
+    qtest_memread(qts, 0xffff0000, raw, sizeof(raw));
+    g_assert_cmpmem(raw, sizeof(raw), flash, sizeof(raw));
+    assert_raw(qts, PATTERN_GPA, false);
+    qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
+    assert_raw(qts, PATTERN_GPA, true);
+    qtest_quit(qts);
+    unlink(name);
+}
+
+/* The BIOS is mapped twice: what one mapping shows follows the other */
+static void test_page_that_is_shared_elsewhere(void)
+{
+    static const uint8_t written[] = { 0, 1, 2, 3, 4, 5, 6, 7 };
+    QTestState *qts = start_sealed_guest(SHARED(4294963200, 4096));
+    g_autofree uint8_t *before = xp(qts, 0xffff0, sizeof(written));
+    g_autofree uint8_t *after = NULL;
+
+    g_assert_cmpint(memcmp(before, written, sizeof(written)), !=, 0);
+    qtest_qmp_assert_success(qts, "{'execute': 'memory-debug-write', "
+        "'arguments': {'address': 4294967280, 'space': 'physical', "
+        "'data': 'AAECAwQFBgc='}}");
+    after = xp(qts, 0xffff0, sizeof(written));
+    g_assert_cmpmem(after, sizeof(written), written, sizeof(written));
+    qtest_quit(qts);
+}
+
 static void test_conversion_while_stopped(void)
 {
     QTestState *qts = start_sealed_guest("");
@@ -557,6 +610,12 @@ int main(int argc, char **argv)
                         test_shared_ranges);
     qtest_add_data_func("/encrypted-guest/shared/hidden",
                         HIDDEN SHARED(2097152, 8192), test_shared_ranges);
+    qtest_add_func("/encrypted-guest/shared/begins-in-a-device",
+                   test_shared_range_begins_in_a_device);
+    qtest_add_func("/encrypted-guest/shared/goes-on-behind-flash",
+                   test_shared_range_goes_on_behind_flash);
+    qtest_add_func("/encrypted-guest/shared/elsewhere",
+                   test_page_that_is_shared_elsewhere);
     qtest_add_func("/encrypted-guest/shared/conversion-while-stopped",
                    test_conversion_while_stopped);
     qtest_add_func("/encrypted-guest/gpa2hva-refuses", test_gpa2hva_refuses);
