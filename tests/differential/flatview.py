@@ -9,7 +9,8 @@ STEADY = {'vga-lowmem', 'cirrus-low-memory', 'cirrus-lowmem-container'}
 
 Section = namedtuple('Section', 'start end kind name')   # end is exclusive
 
-LINE = re.compile(r'  (\w{16})-(\w{16}) \(prio -?\d+, ([^)]+)\): (.*)')
+LINE = re.compile(r'  (\w{16})-(\w{16}) \(prio -?\d+, ([^)]+)\): '
+                  r'(.*?)(?: KVM)?$', re.M)
 
 
 class FlatView:
