@@ -66,6 +66,22 @@ class Dump(KvmCase):
             self.assertEqual(dump.read(path, gpa, len(text)), text)
         self.assertEqual(self.guest.host_memory(gpa, len(text)), text)
 
+    def test_pages_that_no_page_table_maps(self):
+        path, result = self.take()
+        assumed = result.get('assumed-private-pages', 0)
+        pages = sum(size for _, _, size, _ in dump.segments(path)) // PAGE
+        if self.kind in APART:
+            self.assertEqual(assumed, 0)
+        elif self.kind == 'sev-es':
+            # No page table is known: all that the guest encrypts
+            self.assertGreater(assumed, pages * 9 // 10)
+        else:
+            self.assertGreater(assumed, 0)
+            self.assertLess(assumed, pages)
+        self.assertEqual(
+            f'{assumed} pages of 4 KiB are in no page table'
+            in self.guest.qmp.hmp('info dump'), bool(assumed))
+
     def test_range(self):
         gpa, text = self.private_text()[0]
         path, result = self.take(begin=gpa + 5, length=PAGE)

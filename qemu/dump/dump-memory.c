@@ -32,6 +32,7 @@ typedef struct DumpWindow {
     hwaddr start, end;
     DECLARE_BITMAP(missing, WINDOW_PAGES);
     uint64_t absent, unreadable;    /* pages */
+    uint64_t assumed_private;   /* bytes */
     hwaddr unreadable_at;       /* the first one */
     Error *error;               /* and why */
 
@@ -61,6 +62,7 @@ struct DumpMemory {
     unsigned int busy;          /* readers that read */
     bool stop;
     uint64_t absent;
+    uint64_t assumed_private;   /* bytes */
     DumpUnreadable unreadable;
 };
 
@@ -69,12 +71,12 @@ struct DumpMemory {
  */
 
 static MemTxResult read_ram(const GuestPhysBlock *block, hwaddr gpa, void *buf,
-                            hwaddr len, Error **errp)
+                            hwaddr len, MemoryDebugScope *scope, Error **errp)
 {
     uint8_t *ram = memory_region_get_ram_ptr(block->mr);
     hwaddr offset = block->host_addr - ram + (gpa - block->target_start);
 
-    return memory_debug_read_ram(block->mr, offset, gpa, buf, len, NULL, errp);
+    return memory_debug_read_ram(block->mr, offset, gpa, buf, len, scope, errp);
 }
 
 static void window_miss_page(DumpWindow *w, hwaddr gpa, MemTxResult result,
@@ -95,6 +97,7 @@ static void window_miss_page(DumpWindow *w, hwaddr gpa, MemTxResult result,
 /* Read a part of the window, in halves if that fails */
 static void window_read(DumpMemory *m, DumpWindow *w, hwaddr start, hwaddr end)
 {
+    MemoryDebugScope scope = {};
     Error *err = NULL;
     MemTxResult result;
     hwaddr middle;
@@ -103,8 +106,9 @@ static void window_read(DumpMemory *m, DumpWindow *w, hwaddr start, hwaddr end)
         return;
     }
     result = read_ram(w->block, start, w->buf + start % WINDOW_BYTES,
-                      end - start, &err);
+                      end - start, &scope, &err);
     if (result == MEMTX_OK) {
+        w->assumed_private += scope.assumed_private;
         return;
     }
     if (start / PAGE_BYTES == (end - 1) / PAGE_BYTES) {
@@ -128,7 +132,7 @@ static DumpWindow *window_at(DumpMemory *m, unsigned int number)
 static void window_clear(DumpWindow *w)
 {
     bitmap_zero(w->missing, WINDOW_PAGES);
-    w->absent = w->unreadable = 0;
+    w->absent = w->unreadable = w->assumed_private = 0;
     g_clear_pointer(&w->error, error_free);
     w->is_read = w->is_counted = false;
 }
@@ -258,6 +262,7 @@ static bool count_missing(DumpMemory *m, DumpWindow *w, Error **errp)
                                 MIN(base + (i + 1) * PAGE_BYTES, w->end));
     }
     m->absent += w->absent;
+    m->assumed_private += w->assumed_private;
     if (!w->unreadable) {
         return true;
     }
@@ -350,7 +355,7 @@ static bool sample_is_missing(const GuestPhysBlock *block, hwaddr gpa)
     uint8_t buf[SAMPLE_BYTES];
     MemTxResult result;
 
-    result = read_ram(block, gpa, buf, sizeof(buf), NULL);
+    result = read_ram(block, gpa, buf, sizeof(buf), NULL, NULL);
     memory_debug_wipe(buf, sizeof(buf));
     return result != MEMTX_OK;
 }
@@ -433,7 +438,7 @@ void dump_memory_restart(DumpMemory *m)
     dump_memory_stop(m);
     g_array_set_size(m->holes, 0);
     QEMU_LOCK_GUARD(&m->lock);
-    m->absent = 0;
+    m->absent = m->assumed_private = 0;
     g_free(m->unreadable.reason);
     m->unreadable = (DumpUnreadable) {};
 }
@@ -448,6 +453,9 @@ void dump_memory_query(DumpMemory *m, DumpQueryResult *result)
     QEMU_LOCK_GUARD(&m->lock);
     result->has_absent_pages = m->absent;
     result->absent_pages = m->absent;
+    result->assumed_private_pages = DIV_ROUND_UP(m->assumed_private,
+                                                 PAGE_BYTES);
+    result->has_assumed_private_pages = m->assumed_private;
     if (m->unreadable.pages) {
         result->unreadable = g_memdup2(&m->unreadable, sizeof(m->unreadable));
         result->unreadable->reason = g_strdup(m->unreadable.reason);

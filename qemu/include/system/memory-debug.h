@@ -49,16 +49,19 @@
  * It lives on the stack of the command.  Functions take NULL for an access
  * that stands alone.
  *
- * @assumed_private: set when private memory was read at an address that may
- *     as well be shared: the host has no record (SEV, SEV-ES), and no page
- *     table that is known maps it.  For the user to know.
+ * A scope that is all zeros, and has not begun, serves one access, from which
+ * nothing is kept.
+ *
+ * @assumed_private: bytes that were read as private at addresses that may as
+ *     well be shared: the host has no record (SEV, SEV-ES), and no page table
+ *     that is known maps them.  For the user to know.
  */
 struct MemoryDebugScope {
     /*< private >*/
     uint64_t view;
 
     /*< public >*/
-    bool assumed_private;
+    uint64_t assumed_private;
 };
 
 void memory_debug_scope_begin(MemoryDebugScope *scope);
