@@ -748,7 +748,7 @@ static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
         host_rw(mr, offset, buf, *len, access == RAM_WRITE);
     } else {
         if (state == CGS_PAGE_UNKNOWN && scope) {
-            scope->assumed_private = true;
+            scope->assumed_private += *len;
         }
         result = private_rw(mr, offset, gpa, buf, len, access, scope, errp);
     }
@@ -795,31 +795,57 @@ MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
  * Confidential guests: the FlatView
  */
 
-/*
- * The section at @addr, with a reference to its region; *@len is cut to it,
- * or to the hole before the next one, with no region.
- */
-static MemoryRegionSection section_at(AddressSpace *as, hwaddr addr,
-                                      hwaddr *len)
+typedef struct SectionSearch {
+    hwaddr addr;
+    hwaddr len;
+    MemoryRegion *mr;
+    hwaddr offset;
+} SectionSearch;
+
+/* flatview_cb: is this the first range that ends behind the address? */
+static bool search_section(Int128 start, Int128 size, const MemoryRegion *mr,
+                           hwaddr offset_in_region, void *opaque)
 {
-    MemoryRegionSection section;
-    hwaddr start;
+    SectionSearch *s = opaque;
+    Int128 addr = int128_make64(s->addr);
+    Int128 end = int128_add(start, size);
+
+    if (int128_ge(addr, end)) {
+        return false;
+    }
+    if (int128_lt(addr, start)) {
+        end = start;    /* of the hole */
+    } else {
+        s->mr = (MemoryRegion *)mr;
+        s->offset = offset_in_region +
+                    int128_get64(int128_sub(addr, start));
+    }
+    s->len = int128_get64(int128_min(int128_make64(s->len),
+                                     int128_sub(end, addr)));
+    return true;
+}
+
+/*
+ * The region at @addr, with a reference, and the offset of @addr in it; *@len
+ * is cut to its section, or to the hole before the next one: then NULL.
+ * memory_region_find() would need the BQL, which vCPU threads do not hold.
+ */
+static MemoryRegion *region_at(AddressSpace *as, hwaddr addr, hwaddr *len,
+                               hwaddr *offset)
+{
+    SectionSearch s = { .addr = addr, .len = *len };
 
     if (addr) {
-        *len = MIN(*len, -addr);    /* the end of the address space */
+        s.len = MIN(s.len, -addr);      /* the end of the address space */
     }
-    section = memory_region_find(as->root, addr, *len);
-    start = section.offset_within_address_space;
-    if (!section.mr) {
-        return section;
+    RCU_READ_LOCK_GUARD();
+    flatview_for_each_range(address_space_to_flatview(as), search_section, &s);
+    if (s.mr) {
+        memory_region_ref(s.mr);
     }
-    if (start > addr) {
-        memory_region_unref(section.mr);
-        *len = start - addr;
-        return (MemoryRegionSection) {};
-    }
-    *len = MIN(*len, int128_get64(section.size));
-    return section;
+    *len = s.len;
+    *offset = s.offset;
+    return s.mr;
 }
 
 static bool is_ram(MemoryRegion *mr)
@@ -861,19 +887,17 @@ static MemTxResult section_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                               MemoryDebugScope *scope, Error **errp)
 {
     ERRP_GUARD();
-    MemoryRegionSection section = section_at(as, addr, len);
-    hwaddr gpa = addr;
+    hwaddr gpa = addr, offset;
+    MemoryRegion *mr = region_at(as, addr, len, &offset);
     MemTxResult result;
 
-    if (!section.mr) {
+    if (!mr) {
         result = access_result(MEMTX_DECODE_ERROR, addr, errp);
-    } else if (!is_ram(section.mr)) {
-        result = mmio_rw(section.mr, section.offset_within_region, attrs, buf,
-                         *len, is_write);
+    } else if (!is_ram(mr)) {
+        result = mmio_rw(mr, offset, attrs, buf, *len, is_write);
         access_result(result, addr, errp);
     } else {
-        result = encrypted_ram_runs(section.mr, section.offset_within_region,
-                                    &gpa, attrs, buf, *len,
+        result = encrypted_ram_runs(mr, offset, &gpa, attrs, buf, *len,
                                     is_write ? RAM_WRITE : RAM_READ, scope,
                                     errp);
         if (result != MEMTX_OK) {
@@ -884,7 +908,7 @@ static MemTxResult section_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
             result = MEMTX_ERROR;   /* there is RAM, but no such page yet */
         }
     }
-    memory_region_unref(section.mr);
+    memory_region_unref(mr);
     return result;
 }
 
@@ -919,17 +943,17 @@ static bool range_check_write(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
     bool ok = true;
 
     while (len && ok) {
-        hwaddr l = len;
-        MemoryRegionSection section = section_at(as, addr, &l);
+        hwaddr l = len, offset;
+        MemoryRegion *mr = region_at(as, addr, &l, &offset);
         ConfidentialGuestPageState state;
 
-        if (is_ram(section.mr)) {
+        if (is_ram(mr)) {
             memory_debug_transfer_begin();
-            ok = encrypted_ram_state(section.mr, section.offset_within_region,
-                                     addr, attrs, &l, true, &state, errp);
+            ok = encrypted_ram_state(mr, offset, addr, attrs, &l, true, &state,
+                                     errp);
             memory_debug_transfer_end();
         }
-        memory_region_unref(section.mr);
+        memory_region_unref(mr);
         if (!ok) {
             error_prepend(errp, "cannot write physical address 0x%" HWADDR_PRIx
                           ": ", addr);
@@ -1214,16 +1238,17 @@ bool memory_debug_read_some(CPUState *cpu, uint64_t addr, void *buf,
 
 bool memory_debug_is_ram(hwaddr addr, hwaddr *len)
 {
-    MemoryRegionSection section;
+    MemoryRegion *mr;
+    hwaddr offset;
     bool ram;
 
     if (addr) {
         *len = MIN(*len, -addr);    /* what follows is at 0, without the bit */
     }
     addr &= ~memory_debug_page_bit().mask;
-    section = section_at(&address_space_memory, addr, len);
-    ram = is_ram(section.mr);
-    memory_region_unref(section.mr);
+    mr = region_at(&address_space_memory, addr, len, &offset);
+    ram = is_ram(mr);
+    memory_region_unref(mr);
     return ram;
 }
 
