@@ -268,7 +268,7 @@ class StandInRound(Comparison):
 
     def expected(self, access):
         door, trace = DOORS[access.door], self.machine
-        if access.addr & trace.page_bit and not door.virtual:
+        if access.addr & trace.page_bit and not (door.virtual or door.whole):
             return self._with_bit(access)
         around = door.writes and AROUND
         pages, near = ({page for start, end in self.draw.pieces(access, more)
