@@ -107,7 +107,7 @@ class Draw:
         if door.writes and self.rng.random() < 0.95:
             limit = min(limit, WRITE_LIMIT)
         length = self._length(addr, borders, limit)
-        if not door.virtual and door.via != 'hmp' and \
+        if not (door.virtual or door.whole or door.via == 'hmp') and \
                 self.rng.random() < WITH_BIT:
             addr |= self.machine.page_bit
         return Access(name, addr, length, self.rng.choice(door.options),
@@ -115,7 +115,8 @@ class Draw:
 
     def without_bit(self, access):
         """The access whose physical address does not say which page it is."""
-        if DOORS[access.door].virtual:
+        door = DOORS[access.door]
+        if door.virtual or door.whole:
             return access
         return access._replace(addr=access.addr & ~self.machine.page_bit)
 
