@@ -574,6 +574,24 @@ static void test_policy_is_fixed(void)
     qtest_quit(qts);
 }
 
+static void add_seal_tests(void)
+{
+    qtest_add_data_func("/encrypted-guest/seal/cont-restores/cipher", "",
+                        test_cont_restores);
+    qtest_add_data_func("/encrypted-guest/seal/cont-restores/hidden",
+                        HIDDEN, test_cont_restores);
+    qtest_add_func("/encrypted-guest/seal/tweak",
+                   test_same_plaintext_other_ciphertext);
+    qtest_add_data_func("/encrypted-guest/seal/reset/cipher", "",
+                        test_reset_while_stopped);
+    qtest_add_data_func("/encrypted-guest/seal/reset/hidden", HIDDEN,
+                        test_reset_while_stopped);
+    qtest_add_data_func("/encrypted-guest/seal/quit/cipher", "",
+                        test_quit_while_stopped);
+    qtest_add_data_func("/encrypted-guest/seal/quit/hidden", HIDDEN,
+                        test_quit_while_stopped);
+}
+
 int main(int argc, char **argv)
 {
     g_test_init(&argc, &argv, NULL);
@@ -622,20 +640,7 @@ int main(int argc, char **argv)
     qtest_add_func("/encrypted-guest/ram/rom", test_rom_is_encrypted_and_read);
     qtest_add_func("/encrypted-guest/ram/dimm", test_dimm);
     qtest_add_func("/encrypted-guest/ram/pflash", test_pflash);
-    qtest_add_data_func("/encrypted-guest/seal/cont-restores/cipher", "",
-                        test_cont_restores);
-    qtest_add_data_func("/encrypted-guest/seal/cont-restores/hidden",
-                        HIDDEN, test_cont_restores);
-    qtest_add_func("/encrypted-guest/seal/tweak",
-                   test_same_plaintext_other_ciphertext);
-    qtest_add_data_func("/encrypted-guest/seal/reset/cipher", "",
-                        test_reset_while_stopped);
-    qtest_add_data_func("/encrypted-guest/seal/reset/hidden", HIDDEN,
-                        test_reset_while_stopped);
-    qtest_add_data_func("/encrypted-guest/seal/quit/cipher", "",
-                        test_quit_while_stopped);
-    qtest_add_data_func("/encrypted-guest/seal/quit/hidden", HIDDEN,
-                        test_quit_while_stopped);
+    add_seal_tests();
     qtest_add_func("/encrypted-guest/cannot-be-migrated-or-saved",
                    test_cannot_be_migrated_or_saved);
     return g_test_run();
