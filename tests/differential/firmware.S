@@ -12,43 +12,14 @@
  */
 #define PAGE_TABLES     0xffff0000
 #define SEGMENT         0xffff0000
-#define MSR_EFER        0xc0000080
 #define COM1            0x3f8
 #define DEBUG_PORT      0xe9
 
+#include "long-mode.inc"
+
     .section .text
-    .code16
 start16:
-    cli
-    lgdtl   %cs:(gdt_pointer - SEGMENT)
-    mov     %cr0, %eax
-    or      $1, %eax
-    mov     %eax, %cr0
-    ljmpl   $8, $start32
-
-    .code32
-start32:
-    mov     $16, %eax
-    mov     %eax, %ds
-    mov     %eax, %es
-    mov     %eax, %ss
-    mov     %cr4, %eax
-    or      $0x20, %eax
-    mov     %eax, %cr4
-    mov     $PAGE_TABLES, %eax
-    mov     %eax, %cr3
-    mov     $MSR_EFER, %ecx
-    rdmsr
-    or      $0x100, %eax
-    wrmsr
-    mov     %cr0, %eax
-    and     $0x9fffffff, %eax
-    or      $0x80000000, %eax
-    mov     %eax, %cr0
-    ljmp    $24, $start64
-
-    .code64
-start64:
+    enter_long_mode SEGMENT, gdt, PAGE_TABLES
     cld
 serve:
     lea     1f(%rip), %rbp
@@ -105,15 +76,7 @@ number:
     jnz     1b
     jmp     *%r10
 
-    .balign 8
-gdt:
-    .quad   0
-    .quad   0x00cf9b000000ffff
-    .quad   0x00cf93000000ffff
-    .quad   0x00af9b000000ffff
-gdt_pointer:
-    .word   31
-    .long   gdt
+    long_mode_gdt gdt
 
     .org    0x400 - 16
     .code16

@@ -37,7 +37,8 @@ def program():
     target = BUILD / 'differential'
     with build_lock():
         target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(['gcc', '-c', source, '-o', f'{target}.o'], check=True)
+        subprocess.run(['gcc', '-c', '-I', source.parents[1] / 'payload',
+                        source, '-o', f'{target}.o'], check=True)
         subprocess.run(
             ['ld', '--no-warn-rwx-segments', f'-Ttext={CODE:#x}', '-e', '0',
              '--oformat', 'binary', f'{target}.o', '-o', f'{target}.new'],

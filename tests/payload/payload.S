@@ -64,35 +64,11 @@ start64:
 /* ---- other vCPUs: real mode to long mode ------------------------------- */
 
     .section .trampoline, "awx"
-    .code16
 trampoline:
-    cli
-    lgdtl   %cs:(trampoline_gdt_pointer - trampoline)
-    mov     %cr4, %eax
-    or      $0x20, %eax
-    mov     %eax, %cr4
-    mov     $rom_pml4, %eax
-    mov     %eax, %cr3
-    mov     $MSR_EFER, %ecx
-    rdmsr
-    or      $0x100, %eax
-    wrmsr
-    mov     %cr0, %eax
-    and     $0x9fffffff, %eax
-    or      $0x80000001, %eax
-    mov     %eax, %cr0
-    ljmpl   $SEL_CODE64, $trampoline64
-trampoline_gdt_pointer:
-    .word   31
-    .long   rom_gdt
-    .code64
-trampoline64:
-    mov     $SEL_DATA, %eax
-    mov     %eax, %ds
-    mov     %eax, %es
-    mov     %eax, %ss
+    enter_long_mode trampoline, trampoline_gdt, rom_pml4
     mov     $PHYS(ap_entry), %rax
     jmp     *%rax
+    long_mode_gdt trampoline_gdt
 
 /* ---- RAM: the program --------------------------------------------------- */
 
