@@ -27,6 +27,18 @@ def dumped(path, start, end):
                     for page in range(start, end, PAGE))
 
 
+def check_write_across(case):
+    """One write changes the end of a private page and the shared one after."""
+    guest, shared = case.guest, case.map['TEXT_SHARED']
+    before = doors.pmemsave(guest, shared - 16, 32)
+    case.physical_write(shared - 8, b'0123456789abcdef')
+    case.assertEqual(doors.pmemsave(guest, shared - 16, 32),
+                     before[:8] + b'0123456789abcdef' + before[24:])
+    case.assertEqual(guest.host_memory(shared, 8), b'89abcdef')
+    case.assertNotEqual(guest.host_memory(shared - 8, 8), b'01234567')
+    case.physical_write(shared - 8, before[8:24])
+
+
 class Access(KvmCase):
     """What every guest that may be debugged has in common."""
 
@@ -190,14 +202,7 @@ class Mixed(KvmCase):
                      1 << self.guest.payload.bit, 16)
 
     def test_write_across_private_and_shared(self):
-        shared = self.map['TEXT_SHARED']
-        before = doors.pmemsave(self.guest, shared - 16, 32)
-        self.physical_write(shared - 8, b'0123456789abcdef')
-        self.assertEqual(doors.pmemsave(self.guest, shared - 16, 32),
-                         before[:8] + b'0123456789abcdef' + before[24:])
-        self.assertEqual(self.guest.host_memory(shared, 8), b'89abcdef')
-        self.assertNotEqual(self.guest.host_memory(shared - 8, 8), b'01234567')
-        self.physical_write(shared - 8, before[8:24])
+        check_write_across(self)
 
     def test_page_that_is_not_there_yet(self):
         """It alone fails; the pages around it are read."""
@@ -255,7 +260,6 @@ class Mixed(KvmCase):
             text = ''.join(output.partition(':')[2].split())
             self.assertRegex(output, "'P' 'R' 'V'|'S' 'H' 'R'|" + r"'\\x00'" +
                              '|not been touched', text)
-
 
     def test_range_over_borders_of_qemus_sections(self):
         """Converted at once: QEMU's record and KVM's attributes agree."""
@@ -414,13 +418,7 @@ class Shared(KvmCase):
         if not self.tables:
             self.assert_not_written(shared - 8, self.why)
             return
-        before = doors.pmemsave(self.guest, shared - 16, 32)
-        self.physical_write(shared - 8, b'0123456789abcdef')
-        self.assertEqual(doors.pmemsave(self.guest, shared - 16, 32),
-                         before[:8] + b'0123456789abcdef' + before[24:])
-        self.assertEqual(self.guest.host_memory(shared, 8), b'89abcdef')
-        self.assertNotEqual(self.guest.host_memory(shared - 8, 8), b'01234567')
-        self.physical_write(shared - 8, before[8:24])
+        check_write_across(self)
         self.assertEqual(doors.xp(self.guest, shared, 16), text[:16])
 
     def test_write_that_runs_on_into_an_unknown_page_changes_nothing(self):

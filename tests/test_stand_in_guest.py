@@ -150,29 +150,6 @@ class Converts:
         self.assertEqual(raw.replace(stale, b''), bytes(length - len(stale)))
 
 
-class Converts:
-    """SNP and TDX: QEMU keeps a record of the pages that are shared."""
-
-    def test_range_over_borders_of_qemus_sections(self):
-        """Stock QEMU does not discard what was shared behind a border."""
-        start = self.map['BORDERS']
-        length = self.map['BORDERS_PAGES'] * PAGE
-        page = self.map['SHARED_PAGE']
-        for wanted in 1, 2:
-            self.raw_write(page + self.map['BORDERS_WANTED'], wanted)
-            self.guest.cont()
-            self.guest.console.expect('borders %016x' % wanted,
-                                      'the guest to convert pages')
-            raw = doors.pmemsave(self.guest, start, length)
-            text = text_lines(b'SHR', start, start + length)
-            if wanted == 1:
-                self.assertEqual(raw, text)
-        self.assertNotIn(b'PRV', raw)
-        rom = 0xc0000 - start, 0xe0000 - start  # an SNP guest's, with stock
-        stale = text[slice(*rom)] if self.kind == 'snp' else b''
-        self.assertEqual(raw.replace(stale, b''), bytes(length - len(stale)))
-
-
 class OwnAccesses:
     """Guests that make accesses of their own, which no script does."""
 

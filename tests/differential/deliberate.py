@@ -3,7 +3,6 @@
 
 Texts of errors are not compared at all: they say more than stock QEMU's.
 """
-import re
 
 
 def unpatched_gdb_physical(access, plain, stock):
@@ -55,11 +54,6 @@ def comparable(name, access, plain, answer):
     """Must the guest called @name answer as the plain one did?"""
     return name != 'unpatched' or \
         not any(rule(access, plain, answer) for rule in UNPATCHED)
-
-
-# SEV, SEV-ES: the monitor says so when it read what may as well be shared
-ASSUMED_PRIVATE = re.compile(r'^warning: it is not known whether all of this '
-                             r'memory is private.*\n?', re.M)
 
 
 def saved_more(access, plain, answer):

@@ -4,12 +4,12 @@
 import contextlib
 import struct
 
+from lib.doors import ASSUMED_PRIVATE
 from lib.qemu import Qemu
 from lib.qtest import QTest, arguments as qtest_arguments
 from lib.rsp import RSP
 from lib.wait import Deadline, Timeout, accept, end_of, listen, receive
 
-from .deliberate import ASSUMED_PRIVATE
 
 SECONDS = 20            # one access may take so long
 READ, WRITE = 0, 1      # firmware.S

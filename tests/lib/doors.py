@@ -17,7 +17,7 @@ from .rsp import RSP, RSPError
 
 # A warning, of memory that is shown: SEV and SEV-ES
 ASSUMED_PRIVATE = re.compile('^warning: it is not known whether all of this '
-                             'memory is private.*\n', re.MULTILINE)
+                             r'memory is private.*\n?', re.MULTILINE)
 
 
 class Refused(Exception):

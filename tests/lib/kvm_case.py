@@ -14,7 +14,6 @@ DEBUG_IOCTLS = ('KVM_SEV_DBG_DECRYPT', 'KVM_SEV_DBG_ENCRYPT',
 # A TD whose owner allows debugging, on a kernel that supports that
 TDX_DEBUG = {'confidential': 'tdx-guest,id=cg0,debug=on', 'tdx_debug': 1}
 
-
 # What QEMU asks of KVM to learn a vCPU's registers
 REGISTER_IOCTLS = ('KVM_GET_REGS', 'KVM_GET_SREGS', 'KVM_GET_SREGS2',
                    'KVM_GET_DEBUGREGS', 'KVM_GET_XSAVE', 'KVM_GET_XSAVE2')

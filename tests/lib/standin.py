@@ -182,14 +182,13 @@ class StandIn(Qemu):
 
         An address that contradicts it, by its C-bit or shared bit, is refused.
         """
-        contradicts = 'shared' if self.kind == 'snp' else 'private'
+        # What the page is, without and with a conflict
+        kinds = ('private', 'shared') if self.kind == 'snp' else \
+            ('shared', 'private')
         bit, found = 1 << self.bit, []
         for page in range(start, end, PAGE):
             output = self.qmp.hmp(f'xp /1xb {page | bit:#x}')
-            conflict = 'page-table entry says' in output
-            found.append(contradicts if conflict else
-                         {'shared': 'private',
-                          'private': 'shared'}[contradicts])
+            found.append(kinds['page-table entry says' in output])
         return found
 
     def unplug(self, name):
