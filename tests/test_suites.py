@@ -118,7 +118,9 @@ class EachCommitTest(unittest.TestCase):
         result = self.copy.script("check-series")
         self.assertEqual(result.returncode, 0, result.stdout)
         asked = self.copy.asked()
-        self.assertEqual(len(asked), len(self.subjects) - 4)
+        # A part begins with an empty commit, where there is nothing to build
+        self.assertEqual(len(asked), sum(not subject.startswith("[")
+                                         for subject in self.subjects[4:]))
         # The last commit has all tests.
         for folder in "unit", "qtest":
             for path in (TOP / "qemu/tests" / folder).glob("*test*.c"):
