@@ -352,10 +352,11 @@ const void *dump_memory_read(DumpMemory *m, const GuestPhysBlock *block,
 
 static bool sample_is_missing(const GuestPhysBlock *block, hwaddr gpa)
 {
+    MemoryDebugScope scope = {};
     uint8_t buf[SAMPLE_BYTES];
     MemTxResult result;
 
-    result = read_ram(block, gpa, buf, sizeof(buf), NULL, NULL);
+    result = read_ram(block, gpa, buf, sizeof(buf), &scope, NULL);
     memory_debug_wipe(buf, sizeof(buf));
     return result != MEMTX_OK;
 }

@@ -486,12 +486,6 @@ bool memory_debug_find_mapped(Error **errp)
  * Confidential guests: the RAM step
  */
 
-typedef enum RamAccess {
-    RAM_READ,
-    RAM_READ_UNCACHED,
-    RAM_WRITE,
-} RamAccess;
-
 void memory_region_set_ram_debug_ops(MemoryRegion *mr,
                                      const MemoryRegionRAMReadWriteOps *ops)
 {
@@ -609,16 +603,16 @@ static MemTxResult private_read_cached(uint64_t view, MemoryRegion *mr,
 }
 
 static MemTxResult private_rw(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
-                              void *buf, hwaddr *len, RamAccess access,
+                              void *buf, hwaddr *len, bool is_write,
                               MemoryDebugScope *scope, Error **errp)
 {
     uint64_t view;
 
-    if (access == RAM_WRITE) {
+    if (is_write) {
         return private_write(mr, offset, gpa, buf, *len, errp);
     }
     /* Small reads come again and again to the same page, large ones do not */
-    view = access == RAM_READ && *len <= MEMORY_DEBUG_PAGE_SIZE &&
+    view = *len <= MEMORY_DEBUG_PAGE_SIZE &&
            QEMU_IS_ALIGNED(offset - gpa, MEMORY_DEBUG_PAGE_SIZE) ?
            scope_view(scope) : 0;
     if (!view) {
@@ -734,23 +728,23 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 /* One run of RAM; *@len is cut to it */
 static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
                                      hwaddr gpa, MemTxAttrs attrs, void *buf,
-                                     hwaddr *len, RamAccess access,
+                                     hwaddr *len, bool is_write,
                                      MemoryDebugScope *scope, Error **errp)
 {
     MemTxResult result = MEMTX_OK;
     ConfidentialGuestPageState state;
 
     memory_debug_transfer_begin();
-    if (!encrypted_ram_state(mr, offset, gpa, attrs, len, access == RAM_WRITE,
-                             &state, errp)) {
+    if (!encrypted_ram_state(mr, offset, gpa, attrs, len, is_write, &state,
+                             errp)) {
         result = MEMTX_ACCESS_ERROR;
     } else if (state == CGS_PAGE_HOST) {
-        host_rw(mr, offset, buf, *len, access == RAM_WRITE);
+        host_rw(mr, offset, buf, *len, is_write);
     } else {
+        result = private_rw(mr, offset, gpa, buf, len, is_write, scope, errp);
         if (state == CGS_PAGE_UNKNOWN && scope) {
             scope->assumed_private += *len;
         }
-        result = private_rw(mr, offset, gpa, buf, len, access, scope, errp);
     }
     memory_debug_transfer_end();
     return result;
@@ -759,13 +753,13 @@ static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
 /* If it fails, *@gpa is where the run that failed begins */
 static MemTxResult encrypted_ram_runs(MemoryRegion *mr, hwaddr offset,
                                       hwaddr *gpa, MemTxAttrs attrs,
-                                      void *buf, hwaddr len, RamAccess access,
+                                      void *buf, hwaddr len, bool is_write,
                                       MemoryDebugScope *scope, Error **errp)
 {
     while (len) {
         hwaddr run = len;
         MemTxResult result = encrypted_ram_run(mr, offset, *gpa, attrs, buf,
-                                               &run, access, scope, errp);
+                                               &run, is_write, scope, errp);
 
         if (result != MEMTX_OK) {
             return result;
@@ -787,8 +781,7 @@ MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
         return MEMTX_OK;
     }
     return encrypted_ram_runs(mr, offset, &gpa, MEMTXATTRS_UNSPECIFIED, buf,
-                              len, scope ? RAM_READ : RAM_READ_UNCACHED, scope,
-                              errp);
+                              len, false, scope, errp);
 }
 
 /*
@@ -898,8 +891,7 @@ static MemTxResult section_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
         access_result(result, addr, errp);
     } else {
         result = encrypted_ram_runs(mr, offset, &gpa, attrs, buf, *len,
-                                    is_write ? RAM_WRITE : RAM_READ, scope,
-                                    errp);
+                                    is_write, scope, errp);
         if (result != MEMTX_OK) {
             error_prepend(errp, "cannot %s physical address 0x%" HWADDR_PRIx
                           ": ", is_write ? "write" : "read", gpa);

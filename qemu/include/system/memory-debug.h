@@ -234,8 +234,8 @@ const char *memory_debug_encryption_name(MemTxAttrs attrs);
  * @offset: of the first byte in @mr
  * @gpa: guest-physical address of that byte, without page-table bit
  *
- * For dumps, which read each byte once and pass NULL for @scope: nothing goes
- * through the page cache then.
+ * Dumps read each byte once, and need no page cache: their @scope has not
+ * begun, and collects @assumed_private.
  * Several threads may read at once, see memory_debug_parallel().  One call is
  * one ram_debug_ops call for each run of pages of the same state, at most
  * MEMORY_DEBUG_RUN_MAX long.
