@@ -183,11 +183,12 @@ class Trace:
         """The trace as text."""
         rom = HIGH - len(self.image)
         lines = ['vcpu 0']
+        # First: a conversion that runs on to 0xe0000 is of this ROM, too
+        lines += [f'copy {base:#x} {rom + RANDOM_SIZE + i * TABLES_SIZE:#x} '
+                  f'{TABLES_SIZE:#x}' for i, base in enumerate((CODED, CLEAN))]
         if not plain:
             lines += [f'convert {start:#x} {count} 0'
                       for start, count in self.converted]
-        lines += [f'copy {base:#x} {rom + RANDOM_SIZE + i * TABLES_SIZE:#x} '
-                  f'{TABLES_SIZE:#x}' for i, base in enumerate((CODED, CLEAN))]
         lines += [f'copy {gpa:#x} {rom + offset:#x} {length:#x}'
                   for gpa, offset, length in self.fill]
         mask = 1 << self.bit if self.kind not in ('tdx', 'plain') else 0

@@ -16,6 +16,10 @@ SECONDS = 300
 
 EHDR = struct.Struct('<16sHHIQQQIHHHHHH')
 PHDR = struct.Struct('<IIQQQQQQ')
+# Of a guest in real or protected mode with all of its memory below 4 GiB
+EHDR32 = struct.Struct('<16sHHIIIIIHHHHHH')
+PHDR32 = struct.Struct('<IIIIIIII')         # flags come after the sizes
+ELFCLASS32 = 1
 PT_LOAD = 1
 MACHINES = {3: 'EM_386', 62: 'EM_X86_64'}
 PAGE = 4096
@@ -55,9 +59,15 @@ def headers(path):
     """[(gpa, va, size in the file, offset there, size in memory)] of an ELF
     dump's segments."""
     with open(path, 'rb') as f:
-        ehdr = EHDR.unpack(f.read(EHDR.size))
+        narrow = f.read(5)[4] == ELFCLASS32
+        header, entry = (EHDR32, PHDR32) if narrow else (EHDR, PHDR)
+        f.seek(0)
+        ehdr = header.unpack(f.read(header.size))
         f.seek(ehdr[5])
-        found = [PHDR.unpack(f.read(PHDR.size)) for _ in range(ehdr[10])]
+        found = [entry.unpack(f.read(entry.size)) for _ in range(ehdr[10])]
+    if narrow:
+        found = [(kind, flags, *places, align)
+                 for kind, *places, flags, align in found]
     return [(pa, va, size, offset, memory)
             for kind, _, offset, va, pa, size, memory, _ in found
             if kind == PT_LOAD]
