@@ -38,6 +38,8 @@ CODED, CLEAN = 0x20000, 0x30000         # where the tables are
 # ROM lies over it, which is not launched at these addresses
 NO_RAM = range(0xc0000, 0x100000)
 ROM_PAGES = set(range(0xc0000, 0x100000, PAGE))
+# What QEMU hands to a TD, whose memory is not untouched (tests/payload)
+TD_HOB = range(0x180000, 0x183000)
 RANDOM_SIZE = 64 << 10
 
 
@@ -134,7 +136,8 @@ class Trace:
             return set()
         start = rng.choice(self.pages)
         return {start + i * PAGE for i in range(rng.randrange(1, 9))
-                if not self.in_use(start, start + 8 * PAGE)}
+                if not self.in_use(start, start + 8 * PAGE) and
+                start + i * PAGE not in TD_HOB}
 
     def is_shared(self, gpa):
         """Did the guest ask for that?"""
