@@ -12,11 +12,10 @@ from lib import core, dump, gdb, linux
 from lib.case import LinuxCase
 from lib.qmp import QMPError
 from lib.wait import poll
-from test_dump_tools import DRGN, DumpCase
+from test_dump_tools import DRGN, PYTHON, DumpCase
 
 MIB = 1 << 20
 CRASH_COMMANDS = 'bt', 'ps', 'log', 'kmem -i'
-PYTHON = '/usr/bin/python3'
 # Reads a file again and again; says how often it could, and could not
 READER = """
 import os, sys
