@@ -42,7 +42,7 @@ DUMP_RUNS = 'There is a dump in process'
 FORMATS = dump.ELF, 'kdump-raw-zlib'
 UNTOUCHED = 'not been touched'
 # A dump of a guest that gdb lets run, or that is about to be reset
-DUMP_FAILS = 'the guest has run during the dump|about to be reset'
+DUMP_FAILS = 'the guest ran during the dump|about to be reset'
 
 
 class Turns:

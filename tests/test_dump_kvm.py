@@ -79,7 +79,7 @@ class Dump(KvmCase):
             self.assertGreater(assumed, 0)
             self.assertLess(assumed, pages)
         self.assertEqual(
-            f'{assumed} pages of 4 KiB are in no page table'
+            f'{assumed} pages of 4 KiB are not mapped by any known'
             in self.guest.qmp.hmp('info dump'), bool(assumed))
 
     def test_range(self):

@@ -216,7 +216,7 @@ class WindowsDump(unittest.TestCase):
         short = short[:4] + (4096).to_bytes(4, 'little') + short[8:]
         for encrypted in None, '':
             for why, the_note in (
-                    ('do not fit', note(header(runs=RUNS * 500))),
+                    ('cannot hold', note(header(runs=RUNS * 500))),
                     ('too short', short),
                     ('invalid header', note(header(valid=b'....')))):
                 with self.subTest(why, encrypted=encrypted):

@@ -131,8 +131,8 @@ DBG_ERRORS = {
     'errno=EIO,fw=2': 'SEV firmware refuses: the guest is not in a state to be '
                       r'debugged \(error 2, Guest state is invalid\)',
     'errno=EIO,fw=17': r'SEV firmware failed \(error 17, ',
-    'errno=EIO,fw=-1': 'the kernel could not ask the SEV firmware',
-    'errno=ENOTTY': 'KVM does not know this VM as an SEV guest',
+    'errno=EIO,fw=-1': 'the kernel could not call the SEV firmware',
+    'errno=ENOTTY': 'to KVM, this VM is not an SEV guest',
     'errno=EPERM': 'kernel does not allow debugging of this kind of SEV guest',
     'errno=EFAULT': 'kernel refuses to debug the page at.*Bad address',
     'errno=ENOMEM': r'kernel cannot pin the page at 0x\w+ \(out of memory\)',
@@ -149,7 +149,7 @@ UNIFIED_ERRORS = {
     'errno=EFAULT': 'kernel cannot access memory that the transfer needs',
     'errno=ENOMEM': 'the kernel is out of memory',
     'errno=EINTR': 'the kernel makes no progress',
-    'errno=EBUSY': 'the kernel refuses.*Device or resource busy',
+    'errno=EBUSY': 'the kernel refused the access.*Device or resource busy',
 }
 
 
@@ -276,8 +276,8 @@ class DebugTD(unittest.TestCase):
             with self.subTest(confidential):
                 self.assertRegex(
                     self.error(None, confidential),
-                    'kernel does not allow debugging of a TD: of the TD '
-                    'attributes, KVM supports 0x50000000, without DEBUG')
+                    'kernel does not allow debugging of a TD: the TD attributes '
+                    'that KVM supports, 0x50000000, lack DEBUG')
 
     def test_stock_qemu_refuses_even_where_the_kernel_allows_it(self):
         self.assertRegex(

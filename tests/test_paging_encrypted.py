@@ -323,8 +323,8 @@ class FoundByVmcoreinfo(unittest.TestCase):
 
     def test_a_note_of_another_kernel(self):
         for phys_base, reason in (
-                (self.OLD - self.TABLE, 'the page tables at 0x1800000, where '
-                 'VMCOREINFO has them, do not map themselves at virtual '
+                (self.OLD - self.TABLE, 'the page tables at 0x1800000, the '
+                 'address in VMCOREINFO, do not map themselves at virtual '
                  'address 0xffffffff81000000'),
                 (PAGE, 'virtual address 0xffffffff81000000 is not mapped')):
             guest = self.start(self.note(phys_base))

@@ -13,12 +13,12 @@
 /*
  * Reads RAM through the debug layer (system/memory-debug.h), in windows of up
  * to 1 MiB, by threads that work ahead of the one that writes the dump.
- * Where a read fails, it is halved until the pages are found that are
- * missing: either they are absent, because the guest has no such page yet, or
- * they cannot be read.  Knows nothing of dump formats.
+ * If a read fails, it is halved until the missing pages are found: either
+ * they are absent, because the guest has no such page yet, or they cannot be
+ * read.  This is independent of the dump format.
  *
  * All functions are for the thread that writes the dump, with or without the
- * BQL, unless it says otherwise.
+ * BQL, unless stated otherwise.
  */
 typedef struct DumpMemory DumpMemory;
 
@@ -33,7 +33,7 @@ DumpMemory *dump_memory_new(unsigned int readers, bool allow_incomplete);
 /**
  * dump_memory_stop: end the threads, wipe and free the windows
  *
- * What was counted stays until dump_memory_free().
+ * The counters remain valid until dump_memory_free().
  */
 void dump_memory_stop(DumpMemory *m);
 void dump_memory_free(DumpMemory *m);
@@ -46,8 +46,8 @@ void dump_memory_free(DumpMemory *m);
  * @gpa: guest-physical address in @block
  * @len: in bytes; cut to what is available at once, or missing, from @gpa on
  *
- * It is fastest in order: after the end of a window, its successor, then the
- * next block.
+ * Reading in order is fastest: one window after the other, then the next
+ * block.
  *
  * Returns the bytes, valid until the next call.  Returns NULL if they are
  * missing, or, with @errp set, if the dump has to fail.
@@ -56,7 +56,7 @@ const void *dump_memory_read(DumpMemory *m, const GuestPhysBlock *block,
                              hwaddr gpa, hwaddr *len, Error **errp);
 
 /**
- * dump_memory_add_missing: what is missing makes more useless
+ * dump_memory_add_missing: more is useless because of what is missing
  *
  * @start, @end: guest-physical range around what the last read did not find
  */
@@ -69,7 +69,7 @@ bool dump_memory_is_missing(DumpMemory *m, hwaddr gpa);
  * dump_memory_remove_missing: leave only blocks that can be read
  *
  * Nothing counts as missing afterwards.  Returns false with @errp set, and
- * @blocks unchanged, when they would become more than @max.
+ * @blocks unchanged, if there would be more than @max blocks.
  */
 bool dump_memory_remove_missing(DumpMemory *m, GuestPhysBlockList *blocks,
                                 unsigned int max, Error **errp);
@@ -82,7 +82,7 @@ bool dump_memory_remove_missing(DumpMemory *m, GuestPhysBlockList *blocks,
 bool dump_memory_expects_missing(DumpMemory *m,
                                  const GuestPhysBlockList *blocks);
 
-/* Forget what was missing; all will be read again */
+/* Forget what was missing; everything will be read again */
 void dump_memory_restart(DumpMemory *m);
 
 /* Let every further read fail.  Any thread; does not wait. */

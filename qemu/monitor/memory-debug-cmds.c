@@ -23,7 +23,7 @@
 #include "system/memory-debug.h"
 #include "system/memory-debug-object.h"
 
-/* A command's answer is kept in memory several times over */
+/* There are several copies of a command's response in memory at once */
 #define MAX_SIZE    (1 * MiB)
 #define LINE_BYTES  16
 
@@ -144,7 +144,7 @@ MemoryDebugInfo *qmp_query_memory_debug(Error **errp)
  * memory-debug-read and memory-debug-write
  */
 
-/* The vCPU that translates, NULL for a physical address */
+/* Set *@cpu to the vCPU that translates, or NULL for a physical address */
 static bool find_cpu(MemoryDebugSpace space, bool has_cpu_index,
                      int64_t cpu_index, CPUState **cpu, Error **errp)
 {
@@ -168,7 +168,7 @@ static bool check_size(uint64_t size, Error **errp)
 {
     if (size > MAX_SIZE) {
         error_setg(errp, "%" PRIu64 " bytes exceed the limit of %" PRIu64
-                   " bytes for one command", size, MAX_SIZE);
+                   " bytes per command", size, MAX_SIZE);
         return false;
     }
     return true;
@@ -180,7 +180,7 @@ static bool guest_rw(CPUState *cpu, uint64_t addr, void *buf, size_t len,
     MemoryDebugScope scope;
     MemTxResult result;
 
-    /* Of a confidential guest, each access is checked, and names the address */
+    /* For a confidential guest, each access is checked with its address */
     if (!memory_debug_guest() && !memory_debug_check(is_write, errp)) {
         return false;
     }
@@ -458,7 +458,7 @@ void hmp_memory_debug_read(Monitor *mon, const QDict *qdict)
     }
 }
 
-/* The guest must not send escape sequences to the user's terminal */
+/* Keep the guest from sending escape sequences to the user's terminal */
 void hmp_info_vmcoreinfo(Monitor *mon, const QDict *qdict)
 {
     VmcoreinfoGuest guest;

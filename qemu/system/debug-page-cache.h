@@ -9,11 +9,11 @@
 
 /*
  * The cache holds plaintext of a guest: its size is fixed, and a page is
- * wiped when it is dropped.  It knows nothing of locks; its user has one.
+ * wiped when it is dropped.  Locking is up to the user.
  *
- * A page is known by
+ * A page is identified by
  * @view: a moment, or what counts as one; not 0
- * @region: whose page it is, compared by address and never followed
+ * @region: whose page it is, compared by address and never dereferenced
  * @offset: of the page in @region, in bytes, page-aligned
  */
 #define DEBUG_PAGE_CACHE_PAGES      64
@@ -28,7 +28,7 @@ void debug_page_cache_free(DebugPageCache *cache);
 const uint8_t *debug_page_cache_find(DebugPageCache *cache, uint64_t view,
                                      const void *region, uint64_t offset);
 
-/* Copy a page in; the page used longest ago makes room */
+/* Copy a page in, evicting the least recently used one */
 void debug_page_cache_insert(DebugPageCache *cache, uint64_t view,
                              const void *region, uint64_t offset,
                              const uint8_t *data);

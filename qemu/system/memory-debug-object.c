@@ -20,7 +20,7 @@
 struct MemoryDebugObject {
     Object parent_obj;
 
-    MemoryDebugAccess access;   /* the machine's: atomic, only gets stricter */
+    MemoryDebugAccess access;   /* if attached: atomic, only gets stricter */
     bool required;
     uint64_t root;
     MemoryDebugPaging paging;
@@ -45,7 +45,7 @@ static const char *md_id(MemoryDebugObject *md)
 }
 
 /*
- * For others
+ * Queries by the debug layer
  */
 
 bool memory_debug_object_check(bool is_write, Error **errp)
@@ -128,7 +128,7 @@ void memory_debug_object_check_link(const Object *obj, const char *name,
     MemoryDebugObject *md = (MemoryDebugObject *)target;
 
     if (old && old != md) {
-        error_setg(errp, "memory-debug object '%s' cannot be taken from the "
+        error_setg(errp, "memory-debug object '%s' cannot be detached from the "
                    "machine", md_id(old));
     } else if (!old && md && phase_check(PHASE_MACHINE_INITIALIZED)) {
         if (!MACHINE(obj)->cgs) {
@@ -136,7 +136,7 @@ void memory_debug_object_check_link(const Object *obj, const char *name,
                        "guests only");
         } else if (md->required) {
             error_setg(errp, "property 'required' has no effect after the "
-                       "start of the VM");
+                       "machine has been created");
         }
     }
 }
@@ -152,7 +152,7 @@ static int warn_if_unused(Object *obj, void *opaque)
     return 0;
 }
 
-/* A limit that is not enforced must not go unnoticed */
+/* A limit that would have no effect must not go unnoticed */
 static bool check_normal_guest(MemoryDebugObject *md, Error **errp)
 {
     if (md->access != MEMORY_DEBUG_ACCESS_READ_WRITE) {
@@ -383,7 +383,7 @@ static void memory_debug_object_class_init(ObjectClass *oc, const void *data)
     object_class_property_add(oc, "vcpus", "MemoryDebugVcpu list",
                               md_get_vcpus, md_set_vcpus, NULL, NULL);
     object_class_property_set_description(oc, "vcpus",
-        "vCPUs with page tables of their own");
+        "page tables of single vCPUs");
 }
 
 static void memory_debug_object_init(Object *obj)

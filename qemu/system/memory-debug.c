@@ -35,10 +35,10 @@
 
 QEMU_BUILD_BUG_ON(MEMORY_DEBUG_PAGE_SIZE != DEBUG_PAGE_CACHE_PAGE_SIZE);
 
-/* So many ranges of mapped pages are kept, a hostile guest can make more */
+/* Limit on the ranges of mapped pages kept; a hostile guest can make more */
 #define MAPPED_RANGES_MAX   (1 << 20)
 
-/* Guest-physical addresses, in bytes; @end is the first one behind */
+/* Guest-physical addresses, in bytes; @end is exclusive */
 typedef struct MappedRange {
     hwaddr start, end;
 } MappedRange;
@@ -113,7 +113,7 @@ bool memory_debug_registers_protected(void)
  * What is allowed
  */
 
-/* During postcopy, a read with the BQL held would wait for ever */
+/* During postcopy, a read with the BQL held would wait forever */
 static bool check_not_incoming(Error **errp)
 {
     if (runstate_check(RUN_STATE_INMIGRATE) ||
@@ -452,7 +452,7 @@ bool memory_debug_find_mapped(Error **errp)
     ConfidentialGuestSupport *guest = memory_debug.guest;
     MappedPages mapped = {};
 
-    /* What the search itself reads, as the note of VMCOREINFO, is private */
+    /* What the search itself reads, like the VMCOREINFO note, is private */
     if (!guest || !guest_class()->debug_find_mapped ||
         memory_debug.finding_mapped) {
         return true;
@@ -505,7 +505,7 @@ bool memory_debug_is_device_ram(MemoryRegion *mr)
     return object_dynamic_cast(mr->owner, TYPE_DEVICE) && !mr->rom_device;
 }
 
-/* A reader that has begun earlier must not keep what it has read */
+/* Readers that have already begun must not keep what they have read */
 static void forget_pages(MemoryRegion *mr, hwaddr offset, hwaddr len)
 {
     hwaddr page = QEMU_ALIGN_DOWN(offset, MEMORY_DEBUG_PAGE_SIZE);
@@ -518,8 +518,8 @@ static void forget_pages(MemoryRegion *mr, hwaddr offset, hwaddr len)
 }
 
 /*
- * What invalidate_and_set_dirty() does in physmem.c after a write.  The page
- * may be shared here, and be mapped, and have been read, as private elsewhere.
+ * What invalidate_and_set_dirty() does in physmem.c after a write.  A page
+ * that is shared here may be mapped, and have been read, as private elsewhere.
  */
 static void debug_write_done(MemoryRegion *mr, hwaddr offset, hwaddr len)
 {
@@ -575,7 +575,7 @@ static bool read_from_cache(uint64_t view, MemoryRegion *mr, hwaddr page,
     return data;
 }
 
-/* A read within one page, of which all is decrypted and kept */
+/* Read from one page, which is decrypted and kept as a whole */
 static MemTxResult private_read_cached(uint64_t view, MemoryRegion *mr,
                                        hwaddr offset, hwaddr gpa, void *buf,
                                        hwaddr len, Error **errp)
@@ -611,7 +611,7 @@ static MemTxResult private_rw(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     if (is_write) {
         return private_write(mr, offset, gpa, buf, *len, errp);
     }
-    /* Small reads come again and again to the same page, large ones do not */
+    /* Small reads hit the same page again and again, large ones do not */
     view = *len <= MEMORY_DEBUG_PAGE_SIZE &&
            QEMU_IS_ALIGNED(offset - gpa, MEMORY_DEBUG_PAGE_SIZE) ?
            scope_view(scope) : 0;
@@ -666,7 +666,7 @@ static void unknown_error(Error **errp)
                       bit.mask);
 }
 
-/* Does @mr's RAM from @offset on lie at @gpa?  Cut *@len to what does. */
+/* Is @mr's RAM at @offset mapped at @gpa?  Cut *@len to what is. */
 static bool is_mapped_at(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                          hwaddr *len)
 {
@@ -679,8 +679,8 @@ static bool is_mapped_at(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 }
 
 /*
- * May @len bytes be accessed, and how?  *@state is that of the run which
- * *@len is cut to.  Called during a transfer.
+ * May *@len bytes be accessed, and how?  *@len is cut to the run that has the
+ * state *@state.  Called during a transfer.
  */
 static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                                 MemTxAttrs attrs, hwaddr *len, bool is_write,
@@ -710,8 +710,8 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     }
     if (*state == CGS_PAGE_MEASURED) {
         if (is_write) {
-            error_setg(errp, "the page is part of what is measured at launch, "
-                       "it cannot be changed before the guest runs");
+            error_setg(errp, "the page is part of what is measured at launch "
+                       "and cannot be changed before the guest runs");
             return false;
         }
         *state = CGS_PAGE_HOST;
@@ -725,7 +725,7 @@ static bool encrypted_ram_state(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
     return true;
 }
 
-/* One run of RAM; *@len is cut to it */
+/* Access one run of RAM; *@len is cut to it */
 static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
                                      hwaddr gpa, MemTxAttrs attrs, void *buf,
                                      hwaddr *len, bool is_write,
@@ -750,7 +750,7 @@ static MemTxResult encrypted_ram_run(MemoryRegion *mr, hwaddr offset,
     return result;
 }
 
-/* If it fails, *@gpa is where the run that failed begins */
+/* On failure, *@gpa is the start of the run that failed */
 static MemTxResult encrypted_ram_runs(MemoryRegion *mr, hwaddr offset,
                                       hwaddr *gpa, MemTxAttrs attrs,
                                       void *buf, hwaddr len, bool is_write,
@@ -795,7 +795,7 @@ typedef struct SectionSearch {
     hwaddr offset;
 } SectionSearch;
 
-/* flatview_cb: is this the first range that ends behind the address? */
+/* flatview_cb: is this the first range that ends after the address? */
 static bool search_section(Int128 start, Int128 size, const MemoryRegion *mr,
                            hwaddr offset_in_region, void *opaque)
 {
@@ -819,8 +819,8 @@ static bool search_section(Int128 start, Int128 size, const MemoryRegion *mr,
 }
 
 /*
- * The region at @addr, with a reference, and the offset of @addr in it; *@len
- * is cut to its section, or to the hole before the next one: then NULL.
+ * Return the region at @addr, with a reference, and the offset of @addr in it,
+ * or NULL if @addr is in a hole; *@len is cut to the section or hole.
  * memory_region_find() would need the BQL, which vCPU threads do not hold.
  */
 static MemoryRegion *region_at(AddressSpace *as, hwaddr addr, hwaddr *len,
@@ -846,7 +846,7 @@ static bool is_ram(MemoryRegion *mr)
     return mr && memory_region_supports_direct_access(mr);
 }
 
-/* By its region, as another may be mapped there by now */
+/* Access the region directly, as another may be mapped there by now */
 static MemTxResult mmio_rw(MemoryRegion *mr, hwaddr offset, MemTxAttrs attrs,
                            void *buf, hwaddr len, bool is_write)
 {
@@ -904,7 +904,7 @@ static MemTxResult section_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
     return result;
 }
 
-/* Goes on behind holes, as the ordinary accessors do; the first error counts */
+/* Continue after holes, like the ordinary accessors; return the first error */
 static MemTxResult range_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
                             void *buf, hwaddr len, bool is_write,
                             MemoryDebugScope *scope, Error **errp)
@@ -969,7 +969,7 @@ static MemTxAttrs strip_page_bit(hwaddr *addr, MemTxAttrs attrs)
     return attrs;
 }
 
-/* Every access by encrypted_debug_ops begins with this */
+/* Common beginning of all accesses by encrypted_debug_ops */
 static bool access_begin(hwaddr *addr, MemTxAttrs *attrs, bool is_write,
                          Error **errp)
 {
@@ -1105,9 +1105,9 @@ bool memory_debug_translate(CPUState *cpu, vaddr addr,
 }
 
 /*
- * Translate the longest run, *@len bytes at most, that is contiguous in
- * physical memory and has the same attributes.  Of a write, no more than a
- * page, so that nothing behind a page that cannot be written changes.
+ * Translate the longest run of at most *@len bytes that is contiguous in
+ * physical memory and has the same attributes; for a write, at most a page, so
+ * that nothing after a page that cannot be written changes.
  */
 static bool translate_run(CPUState *cpu, vaddr addr, size_t *len,
                           bool is_write, MemoryDebugTranslation *run,
@@ -1134,7 +1134,7 @@ static bool translate_run(CPUState *cpu, vaddr addr, size_t *len,
     return true;
 }
 
-/* One run of memory_debug_rw_virtual(); *@len is cut to it */
+/* Access one run for memory_debug_rw_virtual(); *@len is cut to it */
 static MemTxResult virtual_run(CPUState *cpu, vaddr addr, void *buf,
                                size_t *len, bool is_write,
                                MemoryDebugScope *scope, Error **errp)
@@ -1235,7 +1235,7 @@ bool memory_debug_is_ram(hwaddr addr, hwaddr *len)
     bool ram;
 
     if (addr) {
-        *len = MIN(*len, -addr);    /* what follows is at 0, without the bit */
+        *len = MIN(*len, -addr);    /* up to the end of the address space */
     }
     addr &= ~memory_debug_page_bit().mask;
     mr = region_at(&address_space_memory, addr, len, &offset);
@@ -1298,7 +1298,7 @@ static void memory_debug_map_commit(MemoryListener *listener)
     memory_debug_convert_end();
 }
 
-/* As the last handler, so that it sees what the others have written */
+/* Run after the other handlers, so as to see what they have written */
 static void memory_debug_machine_done(Notifier *n, void *data)
 {
     qemu_register_reset(memory_debug_reset, NULL);
@@ -1321,7 +1321,7 @@ static void memory_debug_watch_machine(void)
     };
     memory_listener_register(&memory_debug.listener, &address_space_memory);
 
-    /* INT_MIN: who looks at the guest when it has stopped */
+    /* INT_MIN is for those that look at the guest when it has stopped */
     qemu_add_vm_change_state_handler_prio(memory_debug_vm_state, NULL,
                                           INT_MIN + 1);
     memory_debug.machine_done.notify = memory_debug_machine_done;

@@ -1,5 +1,5 @@
 /*
- * VMCOREINFO: what a Linux kernel tells to debuggers
+ * VMCOREINFO: what a Linux kernel publishes for debuggers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,7 +36,7 @@ bool vmcoreinfo_note_text(const void *note, size_t size, bool big_endian,
     if (size < offset ||
         note_word(p, 0, big_endian) != name_size ||
         memcmp(p + NOTE_HEADER, NOTE_NAME, name_size)) {
-        error_setg(errp, "there is no ELF note of the name " NOTE_NAME);
+        error_setg(errp, "there is no ELF note named " NOTE_NAME);
         return false;
     }
     len = note_word(p, 1, big_endian);
@@ -70,7 +70,7 @@ static bool find_value(const VmcoreinfoText *text, const char *key,
     return false;
 }
 
-/* As a string of at most NUMBER_SIZE, so that no parser runs beyond it */
+/* A copy of at most NUMBER_SIZE bytes, so that no parser runs beyond it */
 static bool get_digits(const VmcoreinfoText *text, const char *key,
                        char *digits, Error **errp)
 {
@@ -81,11 +81,11 @@ static bool get_digits(const VmcoreinfoText *text, const char *key,
         error_setg(errp, "VMCOREINFO has no %s", key);
         return false;
     }
-    /* neither the blanks nor the signs that the parsers would accept */
+    /* refuse blanks and signs, which the parsers would accept */
     if (!len || len >= NUMBER_SIZE ||
         !(qemu_isxdigit(*value) || *value == '-') ||
         memchr(value, '\0', len)) {
-        error_setg(errp, "VMCOREINFO has a %s that is no number", key);
+        error_setg(errp, "VMCOREINFO has a %s that is not a number", key);
         return false;
     }
     memcpy(digits, value, len);
@@ -103,8 +103,8 @@ bool vmcoreinfo_number(const VmcoreinfoText *text, const char *name,
         return false;
     }
     if (qemu_strtoi64(digits, NULL, 10, value)) {
-        error_setg(errp, "VMCOREINFO has a %s that is no decimal number of "
-                   "64 bits", key);
+        error_setg(errp, "VMCOREINFO has a %s that is not a 64-bit decimal "
+                   "number", key);
         return false;
     }
     return true;
@@ -120,8 +120,8 @@ bool vmcoreinfo_symbol(const VmcoreinfoText *text, const char *name,
         return false;
     }
     if (*digits == '-' || qemu_strtou64(digits, NULL, 16, value)) {
-        error_setg(errp, "VMCOREINFO has a %s that is no hexadecimal number "
-                   "of 64 bits", key);
+        error_setg(errp, "VMCOREINFO has a %s that is not a 64-bit hexadecimal "
+                   "number", key);
         return false;
     }
     return true;

@@ -48,8 +48,8 @@ INJECTED = {
     'simulated, mode=hidden': SIMULATED,
 }
 
-NO_REGISTERS = ("Warning: the guest's registers are protected, and not in the "
-                'dump')
+NO_REGISTERS = ("Warning: the guest's registers are protected and are not in "
+                'the dump')
 # What some doors say whatever happens: QEMU does not have gdb's packet for
 # binary data, after which gdb takes M; where the registers are protected, no
 # breakpoint can be set; and the guest is no Windows.

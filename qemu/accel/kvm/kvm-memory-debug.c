@@ -16,18 +16,18 @@
 #include "system/ramblock.h"
 #include "trace.h"
 
-/* So many interruptions in a row, none with progress, end a transfer */
+/* A transfer fails after this many interruptions in a row without progress */
 #define MAX_STALLS  16
 
 #define NO_INTERFACE "this kernel has no interface to the private memory of " \
                      "this guest: KVM_MEMORY_ENCRYPT_READ_MEMORY is required"
 
-/* What the answer @ret of the kernel means; see docs/specs */
+/* Meaning of the kernel's result; see kvm-encrypted-guest-memory.rst */
 static const char *unified_error(int ret)
 {
     switch (ret) {
     case -ENOENT:
-    case -EINVAL:   /* of early kernels, which have other reasons as well */
+    case -EINVAL:   /* early kernels, which use it for other errors as well */
         return "KVM has no such page of the guest: it has not been touched "
                "or accepted yet";
     case -EIO:
@@ -49,7 +49,7 @@ static const char *unified_error(int ret)
     case -EPROTO:
         return "the kernel claims to have done more than it was asked to";
     default:
-        return "the kernel refuses";
+        return "the kernel refused the access";
     }
 }
 
@@ -75,7 +75,7 @@ static int unified_ioctl(bool is_write, hwaddr gpa, void *buf, uint64_t *len)
     return ret;
 }
 
-/* Go on where the kernel was interrupted; *@done is what was completed */
+/* Continue where the kernel was interrupted; *@done is what was completed */
 static int unified_transfer(bool is_write, hwaddr gpa, void *buf, hwaddr len,
                             uint64_t *done)
 {
@@ -180,7 +180,7 @@ bool kvm_debug_registers_protected(ConfidentialGuestSupport *cgs)
     return kvm_state->guest_state_protected;
 }
 
-/* Is the page at @offset shared?  Cut *@len to the pages of the same state. */
+/* Is the page at @offset shared?  Reduce *@len to pages of the same state. */
 static bool memfd_range_shared(RAMBlock *rb, hwaddr offset, hwaddr *len)
 {
     const RamBlockAttributes *attr = rb->attributes;

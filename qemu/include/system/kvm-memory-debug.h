@@ -12,18 +12,18 @@
 #include "system/memory-debug.h"
 
 /*
- * What a kernel has to offer so that the private memory of SEV-SNP guests,
- * TDs and software-protected VMs can be debugged;
- * docs/specs/kvm-encrypted-guest-memory.rst defines it.  It is not in
- * linux-headers because no released kernel has it, and the number of the
- * capability may change until one has.
+ * The interface that a kernel has to offer so that the private memory of
+ * SEV-SNP guests, TDs and software-protected VMs can be debugged; see
+ * docs/specs/kvm-encrypted-guest-memory.rst.  It is not in linux-headers
+ * because no released kernel has it, and the capability number may change
+ * until one does.
  */
 
 /**
  * struct kvm_rw_memory: argument of both ioctls
  *
  * @addr: guest-physical address
- * @len: bytes; the kernel stores the number of bytes completed
+ * @len: number of bytes; the kernel stores the number of bytes completed
  * @ubuf: host-virtual address of the caller's buffer
  */
 struct kvm_rw_memory {
@@ -40,8 +40,8 @@ struct kvm_rw_memory {
  * kvm_encrypted_guest_read_memory: KVM_MEMORY_ENCRYPT_READ_MEMORY
  * kvm_encrypted_guest_write_memory: KVM_MEMORY_ENCRYPT_WRITE_MEMORY
  *
- * MemoryRegionRAMReadWriteOps of a guest that is launched, by @gpa.  One ioctl
- * for any range, unless the kernel is interrupted.
+ * MemoryRegionRAMReadWriteOps of a launched guest, by @gpa.  One ioctl for
+ * any range, unless the kernel is interrupted.
  */
 MemTxResult kvm_encrypted_guest_read_memory(MemoryRegion *mr, hwaddr offset,
                                             hwaddr gpa, void *buf, hwaddr len,
@@ -51,8 +51,8 @@ MemTxResult kvm_encrypted_guest_write_memory(MemoryRegion *mr, hwaddr offset,
                                              hwaddr len, Error **errp);
 
 /**
- * kvm_set_memory_region_debug_ops: ConfidentialGuestSupportClass's
- * @debug_attach_ram of guests whose private memory is reached by the two
+ * kvm_set_memory_region_debug_ops: @debug_attach_ram of
+ * ConfidentialGuestSupportClass for guests that are accessed by these ioctls
  */
 void kvm_set_memory_region_debug_ops(ConfidentialGuestSupport *cgs,
                                      MemoryRegion *mr);
@@ -63,14 +63,14 @@ void kvm_set_memory_region_debug_ops(ConfidentialGuestSupport *cgs,
 void kvm_describe_memory_debug(MemoryDebugGuestInfo *info);
 
 /**
- * kvm_debug_registers_protected: ConfidentialGuestSupportClass's
- * @debug_registers_protected of every guest under KVM
+ * kvm_debug_registers_protected: @debug_registers_protected of
+ * ConfidentialGuestSupportClass for every guest under KVM
  *
- * After the launch of an SEV-ES or SEV-SNP guest, KVM has no register of it:
- * they are in the encrypted VMSA, and no ioctl decrypts that.  KVM_GET_REGS
- * then fails with EINVAL, but not for SEV-ES guests of the older VM type
- * (KVM_SEV_ES_INIT): there it returns what QEMU itself has set before the
- * launch.  So its success does not mean that it can be believed.
+ * After the launch of an SEV-ES or SEV-SNP guest, KVM has none of its
+ * registers: they are in the encrypted VMSA, and no ioctl decrypts that.
+ * KVM_GET_REGS then fails with EINVAL, except for SEV-ES guests of the older
+ * VM type (KVM_SEV_ES_INIT): there it returns what QEMU itself set before the
+ * launch.  So its success does not mean that the values are the guest's.
  */
 bool kvm_debug_registers_protected(ConfidentialGuestSupport *cgs);
 
@@ -87,8 +87,8 @@ kvm_guest_memfd_page_state(MemoryRegion *mr, hwaddr offset, MemTxAttrs attrs,
 /**
  * kvm_breakpoint_rw_debug: cpu_memory_rw_debug() for software breakpoints
  *
- * Warns QEMU's user when it fails on a confidential guest, as gdb cannot be
- * told why.  Called with the BQL held.
+ * Warns QEMU's user if it fails on a confidential guest, because gdb cannot
+ * show the reason.  Called with the BQL held.
  */
 int kvm_breakpoint_rw_debug(CPUState *cpu, vaddr addr, void *buf, size_t len,
                             bool is_write);

@@ -14,7 +14,7 @@
 /*
  * -object memory-debug,id=ID with -machine memory-debug=ID; its properties are
  * documented in qapi/qom.json.  MachineState::memory_debug is the machine's
- * object; once set, it stays.
+ * object; once set, it cannot be changed.
  *
  * Functions are called with the BQL held unless they say otherwise.
  */
@@ -23,7 +23,7 @@ OBJECT_DECLARE_SIMPLE_TYPE(MemoryDebugObject, MEMORY_DEBUG_OBJECT)
 
 /**
  * memory_debug_object_check_link: may @target become the object of the
- * machine @obj?  The check of the machine's link property @name.
+ * machine @obj?  The check function of the machine's link property @name.
  */
 void memory_debug_object_check_link(const Object *obj, const char *name,
                                     Object *target, Error **errp);
@@ -32,9 +32,9 @@ void memory_debug_object_check_link(const Object *obj, const char *name,
  * memory_debug_object_start: does the guest have what the machine's object
  * requires?
  *
- * Called once, when the machine is complete and a confidential guest knows its
- * policy and the way to its memory.  Returns false with @errp set if the VM
- * must not start.  An object without effect gets a warning.
+ * Called once, when the machine is complete and the policy and backend of a
+ * confidential guest are known.  Returns false with @errp set if the VM must
+ * not start.  Warns about an object without effect.
  */
 bool memory_debug_object_start(Error **errp);
 
@@ -47,10 +47,10 @@ bool memory_debug_object_start(Error **errp);
 bool memory_debug_object_check(bool is_write, Error **errp);
 
 /**
- * MemoryDebugTables: what the operator says of a vCPU's page tables
+ * MemoryDebugTables: what the operator says about a vCPU's page tables
  *
  * @from_vmcoreinfo: the root is to be found in the guest's VMCOREINFO
- * @root: its guest-physical address, where not @from_vmcoreinfo
+ * @root: its guest-physical address, unless @from_vmcoreinfo
  * @paging: MEMORY_DEBUG_PAGING_AUTO only with @from_vmcoreinfo
  */
 typedef struct MemoryDebugTables {
@@ -63,8 +63,8 @@ typedef struct MemoryDebugTables {
  * memory_debug_object_tables: the page tables of a vCPU whose registers are
  * protected
  *
- * Returns false with @errp set when the operator has not said enough; the
- * error names the properties to set.
+ * Returns false if the operator has not provided enough information, with
+ * @errp naming the properties to set.
  */
 bool memory_debug_object_tables(int cpu_index, MemoryDebugTables *tables,
                                 Error **errp);

@@ -16,15 +16,15 @@
 #include "system/confidential-guest-support.h"
 
 /*
- * The monitor, the gdbstub and the dumps reach guest memory through this
- * layer.  For a normal guest it is the ordinary accessors.  For a
- * confidential guest it goes through the RAM's ram_debug_ops, obeys the guest
- * owner's policy, and never returns what the host sees of a private page.
+ * The monitor, the gdbstub and the dumps access guest memory through this
+ * layer.  For a normal guest it calls the ordinary accessors.  For a
+ * confidential guest it uses the RAM's ram_debug_ops, obeys the guest owner's
+ * policy, and never returns what the host sees of a private page.
  *
  * Devices must not use it: what a device reads and writes is shared.
  *
  * Everything here may be called from any thread; the BQL is needed only
- * where a comment says so, and is taken for the time of an access to MMIO.
+ * where a comment says so, and is taken for the duration of an MMIO access.
  * RCU critical sections are short and never held across a ram_debug_ops
  * call, which may take milliseconds.
  *
@@ -41,20 +41,21 @@
 /**
  * MemoryDebugScope: the accesses of one command
  *
- * Within a scope each page of private memory is decrypted once.  What is read
- * in small pieces, or through page tables, then costs one ram_debug_ops call
- * a page, and shows the page as it was at one moment.  All scopes that begin
- * while the VM is stopped share their pages, until it runs again.
+ * Within a scope each page of private memory is decrypted once.  Memory that
+ * is read in small pieces, or through page tables, then costs one
+ * ram_debug_ops call per page, and each page is shown as it was at one moment.
+ * All scopes that begin while the VM is stopped share their pages, until it
+ * runs again.
  *
- * It lives on the stack of the command.  Functions take NULL for an access
+ * It lives on the stack of the command.  Functions accept NULL for an access
  * that stands alone.
  *
- * A scope that is all zeros, and has not begun, serves one access, from which
- * nothing is kept.
+ * A scope that is all zeros and has not been begun serves a single access, of
+ * which nothing is kept.
  *
- * @assumed_private: bytes that were read as private at addresses that may as
- *     well be shared: the host has no record (SEV, SEV-ES), and no page table
- *     that is known maps them.  For the user to know.
+ * @assumed_private: number of bytes that were read as private although they
+ *     may be shared: the host has no record (SEV, SEV-ES), and no known page
+ *     table maps them.  To be reported to the user.
  */
 struct MemoryDebugScope {
     /*< private >*/
@@ -68,21 +69,21 @@ void memory_debug_scope_begin(MemoryDebugScope *scope);
 void memory_debug_scope_end(MemoryDebugScope *scope);
 
 /**
- * MemoryDebugOps: how debug accesses reach memory
+ * MemoryDebugOps: access to physical memory for debuggers
  *
  * @read: read @len bytes at physical address @addr of @as into @buf
  * @write: write @len bytes from @buf, ROM included.  Nothing is written if
  *     any part of the range is forbidden.  A write that fails otherwise may
- *     have written what comes before the failing byte, and behind a hole.
+ *     have written what precedes the failing byte, or follows a hole.
  *
  * A physical address of a confidential guest may carry the guest's
- * page-table bit: with AMD's C-bit it means private, with TDX's shared bit
- * shared.  Without it the page's own state decides.  Where the host has no
- * record of that (SEV, SEV-ES), the guest's page tables decide while the VM
- * is stopped; a page that they do not map is read as private, see
- * MemoryDebugScope, and is not written.
+ * page-table bit: AMD's C-bit means private, TDX's shared bit shared.
+ * Without it the page's own state decides.  Where the host has no record of
+ * that (SEV, SEV-ES), the guest's page tables decide while the VM is stopped;
+ * a page that they do not map is read as private, see MemoryDebugScope, and
+ * is not written.
  *
- * A range that reaches beyond the end of the address space goes on at 0.
+ * A range that extends beyond the end of the address space continues at 0.
  *
  * Returns MEMTX_OK, MEMTX_DECODE_ERROR (nothing is mapped there),
  * MEMTX_ACCESS_ERROR (forbidden) or MEMTX_ERROR (device, kernel or firmware
@@ -105,8 +106,8 @@ extern const MemoryDebugOps *physical_memory_debug_op;
  *
  * @read: read the plaintext of @len bytes at @offset of @mr into @buf
  * @write: write @len bytes so that the guest sees them
- * @by_gpa: they go by @gpa, and reach whatever is mapped there
- * @parallel: calls by several threads at once take less time than one by one
+ * @by_gpa: they use @gpa, and access whatever is mapped there
+ * @parallel: concurrent calls take less time than one after the other
  *
  * @gpa is the guest-physical address of @offset, without page-table bit.
  * The range is private throughout, lies in one RAMBlock and is at most
@@ -116,9 +117,10 @@ extern const MemoryDebugOps *physical_memory_debug_op;
  * critical sections, with or without the BQL, the VM running or stopped, by
  * several threads at once.
  *
- * Return MEMTX_OK; MEMTX_DECODE_ERROR if the guest has no such page yet, as it
- * has not accepted or touched it; MEMTX_ACCESS_ERROR or MEMTX_ERROR if it
- * failed.  Unless it is MEMTX_OK, @errp says why, and nothing in @buf is used.
+ * Return MEMTX_OK; MEMTX_DECODE_ERROR if the guest has no such page yet,
+ * because it has not accepted or touched it; or MEMTX_ACCESS_ERROR or
+ * MEMTX_ERROR.  Unless they return MEMTX_OK, they set @errp to the reason, and
+ * the contents of @buf are not used.
  */
 struct MemoryRegionRAMReadWriteOps {
     MemTxResult (*read)(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
@@ -140,7 +142,7 @@ struct MemoryRegionRAMReadWriteOps {
 void memory_region_set_ram_debug_ops(MemoryRegion *mr,
                                      const MemoryRegionRAMReadWriteOps *ops);
 
-/* Physical addresses of the system address space, as MemoryDebugOps */
+/* MemoryDebugOps on the system address space */
 MemTxResult cpu_physical_memory_rw_debug(hwaddr addr, void *buf, hwaddr len,
                                          bool is_write,
                                          MemoryDebugScope *scope,
@@ -154,13 +156,13 @@ MemTxResult cpu_physical_memory_write_debug(hwaddr addr, const void *buf,
                                             Error **errp);
 
 /**
- * memory_debug_rw_virtual: cpu_memory_rw_debug() with the reason
+ * memory_debug_rw_virtual: cpu_memory_rw_debug() with an error
  *
  * @cpu: vCPU whose page tables translate; its state is synchronised
  * @addr: guest-virtual address
- * @len: bytes; runs of physically contiguous pages are accessed at once
+ * @len: in bytes; runs of physically contiguous pages are accessed at once
  *
- * Called with the BQL held.  A write that fails half way has written the
+ * Called with the BQL held.  A write that fails halfway has written the
  * pages before the failing one.
  */
 MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
@@ -174,8 +176,8 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
  * @len: bytes to read; cut to the pages before the first one that cannot be
  *     read, and to MEMORY_DEBUG_RUN_MAX
  *
- * Called with the BQL held.  Returns false with @errp set, which names the
- * byte, where the page of @addr itself cannot be read.
+ * Called with the BQL held.  Returns false if the page of @addr itself cannot
+ * be read, with @errp set to an error that names the byte.
  */
 bool memory_debug_read_some(CPUState *cpu, uint64_t addr, void *buf,
                             hwaddr *len, MemoryDebugScope *scope,
@@ -187,11 +189,11 @@ bool memory_debug_read_some(CPUState *cpu, uint64_t addr, void *buf,
  * @addr: in the system address space; may carry the page-table bit
  * @len: bytes asked about; cut to those that have the same answer
  *
- * For commands that read what is not RAM as for a normal guest.
+ * For commands that read anything but RAM as they do for a normal guest.
  */
 bool memory_debug_is_ram(hwaddr addr, hwaddr *len);
 
-/* Warn the user if memory was read in @scope that may not be private */
+/* Warn the user if memory read in @scope may not have been private */
 void memory_debug_scope_warn(const MemoryDebugScope *scope);
 
 /**
@@ -199,7 +201,7 @@ void memory_debug_scope_warn(const MemoryDebugScope *scope);
  *
  * @gpa: guest-physical address, without page-table bit
  * @len: bytes from there on that the same leaf entry maps
- * @attrs: how to access them; .encryption is what the leaf entry says
+ * @attrs: for accessing them; .encryption is what the leaf entry says
  */
 struct MemoryDebugTranslation {
     hwaddr gpa;
@@ -213,17 +215,17 @@ struct MemoryDebugTranslation {
  * @cpu: vCPU whose page tables translate
  * @addr: guest-virtual address, any byte
  *
- * Called with the BQL held.  Returns false with @errp set where no page is
- * mapped, or where the page tables cannot be read.
+ * Called with the BQL held.  Returns false with @errp set if no page is
+ * mapped there, or if the page tables cannot be read.
  */
 bool memory_debug_translate(CPUState *cpu, vaddr addr,
                             MemoryDebugTranslation *translation,
                             MemoryDebugScope *scope, Error **errp);
 
 /**
- * memory_debug_encryption_name: what a page-table leaf said, for the user
+ * memory_debug_encryption_name: what a page-table leaf says, for the user
  *
- * Returns "private" or "shared", or "" where it says neither.
+ * Returns "private" or "shared", or "" if it says neither.
  */
 const char *memory_debug_encryption_name(MemTxAttrs attrs);
 
@@ -234,15 +236,15 @@ const char *memory_debug_encryption_name(MemTxAttrs attrs);
  * @offset: of the first byte in @mr
  * @gpa: guest-physical address of that byte, without page-table bit
  *
- * Dumps read each byte once, and need no page cache: their @scope has not
+ * Dumps read each byte once and need no page cache: their @scope has not
  * begun, and collects @assumed_private.
- * Several threads may read at once, see memory_debug_parallel().  One call is
- * one ram_debug_ops call for each run of pages of the same state, at most
- * MEMORY_DEBUG_RUN_MAX long.
+ * Several threads may read at once, see memory_debug_parallel().  Each call
+ * makes one ram_debug_ops call for each run of pages in the same state, at
+ * most MEMORY_DEBUG_RUN_MAX long.
  *
- * @errp says why it failed, and leaves it to the caller to say where.
- * Returns MEMTX_OK; MEMTX_DECODE_ERROR where the guest has no such page yet;
- * MEMTX_ACCESS_ERROR or MEMTX_ERROR as MemoryDebugOps do.
+ * @errp is set to the reason of a failure; adding the address is up to the
+ * caller.  Returns MEMTX_OK; MEMTX_DECODE_ERROR if the guest has no such page
+ * yet; MEMTX_ACCESS_ERROR or MEMTX_ERROR as MemoryDebugOps do.
  */
 MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
                                   void *buf, hwaddr len,
@@ -251,34 +253,34 @@ MemTxResult memory_debug_read_ram(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 /* Is it memory of a device (vram), which the guest shares with the host? */
 bool memory_debug_is_device_ram(MemoryRegion *mr);
 
-/* Do reads by several threads at once take less time than one by one? */
+/* Do reads by several threads at once take less time than sequential ones? */
 bool memory_debug_parallel(void);
 
 /**
  * memory_debug_find_mapped: learn from the guest's page tables which pages
  * are private
  *
- * Does nothing where the host has a record of that.  Otherwise, what was found
- * serves all accesses until the VM runs again.  Accesses with the BQL held do
- * it by themselves; a command that goes on in another thread calls it first,
- * and warns of its error: all that is not known to be shared is then read as
- * private.
+ * Does nothing if the host has a record of that.  Otherwise, the result is
+ * used for all accesses until the VM runs again.  Accesses with the BQL held
+ * do this implicitly; a command that continues in another thread calls it
+ * first, and warns if it fails: everything not known to be shared is then read
+ * as private.
  *
  * Called with the BQL held and the VM stopped.  Returns false with @errp set
- * where the page tables are not known or cannot be read.
+ * if the page tables are not known or cannot be read.
  */
 bool memory_debug_find_mapped(Error **errp);
 
 /**
  * memory_debug_new_view: forget what was read while the VM is stopped
  *
- * For those who change what the same addresses show, or how they translate.
+ * For callers that change what is at an address, or how it is translated.
  * Called with the BQL held.
  */
 void memory_debug_new_view(void);
 
 /**
- * memory_debug_init: look at @ms's confidential guest, if it has one
+ * memory_debug_init: set up debugging of @ms's confidential guest, if any
  *
  * Called once, with the BQL held, before the board creates its devices.
  */
@@ -299,9 +301,9 @@ ConfidentialGuestPageBit memory_debug_page_bit(void);
 /**
  * memory_debug_check: may debuggers access this guest's memory at all?
  *
- * Returns false with @errp set while the guest's RAM is incoming, and when the
+ * Returns false with @errp set while the guest's RAM is incoming, or if the
  * memory-debug object or the policy of a confidential guest forbids it.  Every
- * command asks before it has created or truncated anything.
+ * command calls it before creating or truncating anything.
  */
 bool memory_debug_check(bool is_write, Error **errp);
 
@@ -309,33 +311,33 @@ bool memory_debug_check(bool is_write, Error **errp);
  * memory_debug_check_host_view: does a host pointer to guest RAM show what
  * the guest sees?
  *
- * Returns false for a confidential guest, with an error that names what to
- * use instead.  For commands that hand out such pointers.
+ * Returns false for a confidential guest, with @errp naming what to use
+ * instead.  For commands that hand out such pointers.
  */
 bool memory_debug_check_host_view(Error **errp);
 
 /**
- * memory_debug_registers_protected: are the registers that QEMU holds not the
- * guest's?  Called with the BQL held.
+ * memory_debug_registers_protected: do the registers that QEMU holds differ
+ * from the guest's, because they are protected?  Called with the BQL held.
  */
 bool memory_debug_registers_protected(void);
 
 /*
  * A transfer looks up the state of a page and accesses it.  A conversion
- * changes what pages are: between private and shared, by encryption in place,
- * or by mapping other memory.  Many transfers may be under way at once, but
- * none during a conversion; a conversion waits for those that have begun, and
- * forgets decrypted pages.
+ * changes the state of pages: between private and shared, by encryption in
+ * place, or by mapping other memory.  Many transfers may be under way at once,
+ * but none during a conversion; a conversion waits for those that have begun,
+ * and drops decrypted pages.
  *
- * Both may be called with or without the BQL, never one within another of the
- * same thread, except that conversions nest.
+ * Both may be called with or without the BQL.  A thread must not begin one
+ * within another, except that conversions nest.
  */
 void memory_debug_transfer_begin(void);
 void memory_debug_transfer_end(void);
 void memory_debug_convert_begin(void);
 void memory_debug_convert_end(void);
 
-/* Wipe plaintext that is not needed any more; the compiler must not elide it */
+/* Wipe plaintext that is no longer needed; the compiler must not elide it */
 static inline void memory_debug_wipe(void *buf, size_t len)
 {
     memset(buf, 0, len);
@@ -343,10 +345,10 @@ static inline void memory_debug_wipe(void *buf, size_t len)
 }
 
 /**
- * MemoryDebugStats: what the debug layer did for a confidential guest
+ * MemoryDebugStats: debug accesses to a confidential guest
  *
  * @reads, @writes: ram_debug_ops calls, failed ones included
- * @bytes_read, @bytes_written: bytes asked of them
+ * @bytes_read, @bytes_written: bytes requested by them
  * @cache_hits: reads answered from decrypted pages
  */
 typedef struct MemoryDebugStats {
@@ -358,9 +360,9 @@ MemoryDebugStats memory_debug_stats(void);
 /**
  * MemoryDebugLastFailure: the last access to a confidential guest that failed
  *
- * @addr: virtual where @is_virtual, else physical
- * @reason: what the user was, or should have been, told; NULL if no access
- *     has failed yet.  For g_free().
+ * @addr: virtual if @is_virtual, else physical
+ * @reason: error message; NULL if no access has failed yet.  To be freed with
+ *     g_free().
  */
 typedef struct MemoryDebugLastFailure {
     uint64_t addr;
@@ -372,10 +374,9 @@ typedef struct MemoryDebugLastFailure {
 MemoryDebugLastFailure memory_debug_last_failure(void);
 
 /**
- * memory_debug_remember_failure: make it the last one
+ * memory_debug_remember_failure: record the last failure
  *
- * For users of memory_debug_read_ram() who cannot hand @err to the person who
- * asked.
+ * For callers of memory_debug_read_ram() that cannot report @err to the user.
  */
 void memory_debug_remember_failure(uint64_t addr, bool is_virtual,
                                    bool is_write, const Error *err);

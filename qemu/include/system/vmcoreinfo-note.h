@@ -1,5 +1,5 @@
 /*
- * VMCOREINFO: what a Linux kernel tells to debuggers
+ * VMCOREINFO: what a Linux kernel publishes for debuggers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,11 +12,11 @@
  * descriptor is text: lines "KEY=VALUE\n" (Linux:
  * Documentation/admin-guide/kdump/vmcoreinfo.rst, kernel/vmcore_info.c).
  *
- * It is made by the guest, and thus hostile: nothing here reads beyond the
- * sizes given, follows an address, or trusts a value to be what it should.
+ * It is under the guest's control and thus hostile: nothing here reads beyond
+ * the sizes given, follows an address, or trusts a value.
  */
 
-/* Larger notes are refused.  Those of Linux have a page and some bytes. */
+/* Larger notes are refused.  Linux's are slightly larger than a page. */
 #define VMCOREINFO_NOTE_MAX (64 * KiB)
 
 /**
@@ -33,10 +33,10 @@ typedef struct VmcoreinfoText {
 /**
  * vmcoreinfo_note_text: find the text in a note
  *
- * @note: @size bytes; what follows the note in them is ignored
+ * @note: @size bytes; those that follow the note are ignored
  * @big_endian: byte order of the guest
  *
- * Returns false with @errp set if @note is no VMCOREINFO note.
+ * Returns false with @errp set if @note is not a VMCOREINFO note.
  */
 bool vmcoreinfo_note_text(const void *note, size_t size, bool big_endian,
                           VmcoreinfoText *text, Error **errp);
@@ -44,8 +44,8 @@ bool vmcoreinfo_note_text(const void *note, size_t size, bool big_endian,
 /**
  * vmcoreinfo_number: the value of NUMBER(@name)=, which is decimal
  *
- * Returns false with @errp set where there is no such line or it has no
- * decimal number of 64 bits.  Of several such lines, the first counts.
+ * Returns false with @errp set if there is no such line or its value is not a
+ * 64-bit decimal number.  If there are several such lines, the first counts.
  */
 bool vmcoreinfo_number(const VmcoreinfoText *text, const char *name,
                        int64_t *value, Error **errp);

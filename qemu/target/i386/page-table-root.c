@@ -1,5 +1,5 @@
 /*
- * Where VMCOREINFO says that a Linux kernel's page tables are
+ * Finding a Linux kernel's page tables with VMCOREINFO
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -47,8 +47,8 @@ bool linux_page_tables_root(const VmcoreinfoText *text, hwaddr *root,
     *root = offset + phys_base;
     if (*root >= MAX_PHYSICAL || *root & PAGE_MASK_4K) {
         error_setg(errp, "VMCOREINFO has the page tables at 0x%" PRIx64
-                   " and phys_base 0x%" PRIx64 ", which is not the address "
-                   "of a page", va, (uint64_t)phys_base);
+                   " and phys_base 0x%" PRIx64 ", which do not give the "
+                   "address of a page", va, (uint64_t)phys_base);
         return false;
     }
     return true;

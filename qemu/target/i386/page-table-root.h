@@ -1,5 +1,5 @@
 /*
- * Where VMCOREINFO says that a Linux kernel's page tables are
+ * Finding a Linux kernel's page tables with VMCOREINFO
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,8 +11,8 @@
 #include "system/vmcoreinfo-note.h"
 
 /*
- * For guests whose CR3 is not known, or does not map the kernel.  The text is
- * the guest's, and thus hostile: all that is found has to be checked.
+ * For guests whose CR3 is unknown, or does not map the kernel.  The text is
+ * the guest's, and thus hostile: everything found has to be checked.
  */
 
 /**
@@ -29,7 +29,7 @@ bool linux_page_tables_va(const VmcoreinfoText *text, uint64_t *va,
  * @root: set to the guest-physical address of the root table,
  *     its virtual address - __START_KERNEL_map + NUMBER(phys_base)
  *
- * They map the kernel, not processes.  Returns false with @errp set when
+ * They map the kernel, not processes.  Returns false with @errp set if
  * something is missing or cannot be true.
  */
 bool linux_page_tables_root(const VmcoreinfoText *text, hwaddr *root,
@@ -46,11 +46,11 @@ bool linux_page_tables_la57(const VmcoreinfoText *text, bool *la57,
 /**
  * linux_page_tables_check_mask: do kernel and host use the same C-bit?
  *
- * @mask: AMD's C-bit as the host has it, or 0
+ * @mask: the host's C-bit (AMD), or 0
  *
- * NUMBER(sme_mask) is 0 where the kernel does not use a C-bit, and older
- * kernels lack it: nothing is wrong with that.  Returns false with @errp set
- * when the masks differ, which would make every address wrong.
+ * NUMBER(sme_mask) is 0 if the kernel does not use a C-bit, and older kernels
+ * lack it; neither is an error.  Returns false with @errp set if the masks
+ * differ, which would make every address wrong.
  */
 bool linux_page_tables_check_mask(const VmcoreinfoText *text, uint64_t mask,
                                   Error **errp);

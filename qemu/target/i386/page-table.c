@@ -144,7 +144,7 @@ bool x86_va_valid(const X86PagingFormat *format, vaddr va)
  * Walks
  */
 
-/* What the entries of one level add to the permissions of those above */
+/* Combine the permissions of the levels above with those of one entry */
 static uint64_t entry_prot(const X86PageTables *tables, int level,
                            uint64_t entry)
 {
@@ -177,7 +177,7 @@ static X86PageLeaf make_leaf(const X86PageTables *tables, int level,
     return leaf;
 }
 
-/* A20 is bit 20: up to there, addresses are contiguous */
+/* The A20 mask clears bit 20: addresses below that bit are contiguous */
 static X86PageLeaf unpaged_leaf(const X86PageTables *tables, vaddr addr)
 {
     const X86PagingFormat *format = x86_paging_format(X86_PAGING_NONE);
@@ -255,13 +255,13 @@ bool x86_page_walk(const X86PageTables *tables, vaddr addr, X86PageLeaf *leaf,
  * Visits
  */
 
-/* A table that has been visited, and as what */
+/* A table that has been visited, and how it was used */
 typedef struct SeenTable {
     uint64_t table;
     vaddr va;
 } SeenTable;
 
-/* One visit: a table of each level, and where it was read from */
+/* One visit: a table of each level, and the address it was read from */
 typedef struct Visit {
     const X86PageTables *tables;
     const X86PagingFormat *format;
@@ -303,7 +303,7 @@ static bool visit_is_done(Visit *v, int level, hwaddr gpa, vaddr va)
            !g_hash_table_add(v->visitor->seen, g_memdup2(&key, sizeof(key)));
 }
 
-/* Read a table unless it is the one that was visited last on this level */
+/* Read a table unless it is the one visited last at this level */
 static MemTxResult visit_read_table(Visit *v, int level, hwaddr gpa,
                                     Error **errp)
 {

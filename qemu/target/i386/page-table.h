@@ -20,9 +20,9 @@
  * Levels are counted as the APM does: a level 1 table holds PTEs, level 2
  * PDEs, level 3 PDPTEs, level 4 PML4Es, level 5 PML5Es.
  *
- * Reserved bits, permissions and the accessed and dirty bits are ignored:
- * what a guest has set up by mistake can still be looked at.  Page tables are
- * hostile input: a walk is never longer than there are levels, and a visit
+ * Reserved bits, permissions and the accessed and dirty bits are ignored, so
+ * that a guest's mistakes can still be looked at.  Page tables are hostile
+ * input: a walk has at most as many steps as there are levels, and a visit
  * ends after X86PageVisitor::max_tables.
  */
 
@@ -49,9 +49,9 @@ typedef enum X86PagingMode {
  *
  * @name: for messages
  * @levels: number of levels, 0 without paging
- * @entry_size: bytes of an entry
+ * @entry_size: size of an entry in bytes
  * @index_bits: log2 of the number of entries of a table of 4 KiB
- * @va_bits: bits of a virtual address that are translated
+ * @va_bits: number of virtual address bits that are translated
  * @root_mask: the bits of CR3 that hold the address of the root table
  * @large_levels: bit N is set when an entry of level N may map a page
  */
@@ -107,7 +107,7 @@ hwaddr x86_entry_address(const X86PagingFormat *format, int level,
 uint8_t x86_entry_encryption(const X86PagingFormat *format, uint64_t entry,
                              ConfidentialGuestPageBit page_bit);
 
-/* @va with the bits that are not translated as the CPU wants them */
+/* @va with the untranslated bits set as the CPU requires */
 vaddr x86_va_canonical(const X86PagingFormat *format, vaddr va);
 
 /**
@@ -123,7 +123,7 @@ bool x86_va_valid(const X86PagingFormat *format, vaddr va);
  *
  * @mode: paging mode
  * @root: guest-physical address of the root table, without page-table bit
- * @page_bit: tells private from shared in each entry; mask 0 if there is none
+ * @page_bit: private or shared, in each entry; mask 0 if there is none
  * @a20_mask: applied to the addresses of entries, and to what 32-bit entries
  *     map, as the CPU does
  * @attrs: how @cpu accesses memory, in SMM or not
@@ -154,9 +154,8 @@ struct X86PageTables {
  * @size: in bytes
  * @level: of the leaf entry; 0 without paging
  * @entry: the leaf entry as it lies in guest memory
- * @prot: X86_ENTRY_RW and X86_ENTRY_USER, where the entries of all levels
- *     have it
- * @attrs: how to access the page; .encryption says what @entry said
+ * @prot: X86_ENTRY_RW and X86_ENTRY_USER, if set in the entries of all levels
+ * @attrs: for accessing the page; .encryption is what @entry says
  */
 typedef struct X86PageLeaf {
     vaddr va;
@@ -174,7 +173,7 @@ typedef struct X86PageLeaf {
  * @addr: any byte of the page
  * @leaf: set to the page
  *
- * Reads one entry a level.  Returns false with @errp set when @addr is not
+ * Reads one entry per level.  Returns false with @errp set if @addr is not
  * mapped (the entry that is not present is named) or a table cannot be read.
  */
 bool x86_page_walk(const X86PageTables *tables, vaddr addr, X86PageLeaf *leaf,
@@ -187,15 +186,15 @@ bool x86_page_walk(const X86PageTables *tables, vaddr addr, X86PageLeaf *leaf,
 #define X86_PAGE_VISIT_TABLES   (1 << 20)
 
 /**
- * X86PageVisitor: called back for what the page tables hold
+ * X86PageVisitor: callbacks for the contents of page tables
  *
- * @max_tables: fail after so many tables, in all visits together.  When all
+ * @max_tables: fail after this many tables, in all visits together.  If all
  *     entries of a table lead back to it, there are 2^36 pages, or 2^45.
- * @n_tables: visited up to now
+ * @n_tables: number of tables visited so far
  * @seen: NULL, or from x86_seen_tables_new(): skip tables that this visit, or
  *     an earlier one with the same @seen, has visited at the same virtual
  *     address
- * @any_va: with @seen: at any virtual address
+ * @any_va: with @seen: skip them at any virtual address
  * @leaf: called for each present leaf entry
  * @unreadable: called for each table that cannot be read.  @va is the first
  *     virtual address that it would translate, @result what
@@ -221,8 +220,8 @@ GHashTable *x86_seen_tables_new(void);
 /**
  * x86_page_visit_fail_unreadable: an X86PageVisitor::unreadable
  *
- * A table that cannot be read ends the visit, unless there is no memory where
- * it should be.
+ * A table that cannot be read ends the visit, unless there is no memory at
+ * its address.
  */
 bool x86_page_visit_fail_unreadable(vaddr va, MemTxResult result, Error *err,
                                     void *opaque, Error **errp);
@@ -230,13 +229,13 @@ bool x86_page_visit_fail_unreadable(vaddr va, MemTxResult result, Error *err,
 /**
  * x86_page_visit: visit all pages, in order of their virtual addresses
  *
- * Tables are read one at a time, as a whole, once for each entry that
- * points to them; only once for all entries of a table in a row that point to
- * the same.  Non-canonical addresses do not exist: the upper half follows the
+ * Tables are read one at a time, as a whole, once for each entry that points
+ * to them; consecutive entries of a table that point to the same table count
+ * as one.  Non-canonical addresses are skipped: the upper half follows the
  * lower.  Without paging there is nothing to visit.
  *
- * A guest that runs may change its tables meanwhile: each of them is seen as
- * it was at some moment, not all at the same.
+ * A running guest may change its tables meanwhile: each of them is seen as it
+ * was at some moment, but not all at the same moment.
  *
  * Returns false with @errp set if a callback ended the visit, or there were
  * too many tables.
@@ -251,11 +250,11 @@ bool x86_page_visit(const X86PageTables *tables, X86PageVisitor *visitor,
  * @scope: for reading the tables; must outlive @tables, not NULL
  *
  * For a normal guest, single entries are read by x86_ldq_phys(), as the CPU
- * would.  For a confidential guest, and for whole tables, by
+ * would.  For a confidential guest, and for whole tables, they are read by
  * physical_memory_debug_op, from RAM and ROM only.
  *
- * Called with the BQL held.  Returns false with @errp set where the page tables
- * are not known, because the registers of the guest are protected.
+ * Called with the BQL held.  Returns false with @errp set if the page tables
+ * are unknown because the registers of the guest are protected.
  */
 bool x86_page_tables_init(CPUState *cpu, MemoryDebugScope *scope,
                           X86PageTables *tables, Error **errp);

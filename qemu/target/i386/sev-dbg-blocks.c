@@ -1,5 +1,5 @@
 /*
- * SEV: any range of guest memory, in blocks that every kernel handles right
+ * SEV: access any range of guest memory, in blocks that all kernels get right
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -7,13 +7,13 @@
 #include "qemu/osdep.h"
 #include "sev-dbg-blocks.h"
 
-/* The part of a range that lies in one page, and the blocks that hold it */
+/* The part of a range within one page, and the blocks that contain it */
 typedef struct SevDbgChunk {
     uint64_t guest;     /* first block */
-    uint8_t *bounce;    /* where it goes to */
-    uint32_t blocks;    /* bytes of blocks */
-    uint32_t skip;      /* bytes of the first block before the range */
-    uint32_t len;       /* bytes of the range */
+    uint8_t *bounce;    /* its place in the bounce page */
+    uint32_t blocks;    /* size of all blocks in bytes */
+    uint32_t skip;      /* offset of the range in the first block */
+    uint32_t len;       /* size of the range in bytes */
 } SevDbgChunk;
 
 static SevDbgChunk sev_dbg_chunk(const SevDbgFirmware *fw, uint64_t guest,

@@ -1,5 +1,5 @@
 /*
- * SEV: any range of guest memory, in blocks that every kernel handles right
+ * SEV: access any range of guest memory, in blocks that all kernels get right
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,12 +9,12 @@
 
 /*
  * KVM_SEV_DBG_DECRYPT and _ENCRYPT work on 16-byte blocks.  Kernels differ in
- * what they make of other ranges: those in the field write beyond the
- * destination's page when a transfer crosses it, and lose data when an
- * unaligned encryption crosses a block.  Right on every kernel is a range of
- * whole blocks in one page, whose other side has the same offset in its page.
- * So all goes through a bounce page, and what does not fill its blocks is
- * read, modified and written.
+ * how they handle other ranges: those in the field write beyond the end of the
+ * destination page when a transfer crosses it, and lose data when an unaligned
+ * encryption crosses a block.  All kernels correctly handle whole blocks
+ * within one page if the other side has the same offset in its page.  So
+ * everything goes through a bounce page, and partial blocks are read, modified
+ * and written.
  */
 #define SEV_DBG_PAGE_SIZE   4096
 #define SEV_DBG_BLOCK_SIZE  16
@@ -23,8 +23,8 @@
  * SevDbgCommand: one firmware command
  *
  * @guest: host-virtual address of guest memory
- * @bounce: the address in the bounce page with the same offset in its page
- * @len: bytes
+ * @bounce: the address in the bounce page with the same page offset
+ * @len: in bytes
  *
  * All three are multiples of SEV_DBG_BLOCK_SIZE; neither side crosses a page.
  */
@@ -32,12 +32,12 @@ typedef bool SevDbgCommand(void *opaque, uint64_t guest, uint8_t *bounce,
                            uint32_t len, Error **errp);
 
 /**
- * SevDbgFirmware: the two commands, and where they take data from and to
+ * SevDbgFirmware: the two commands, and the direction of their transfers
  *
  * @decrypt: guest to bounce
  * @encrypt: bounce to guest
- * @bounce: a page of SEV_DBG_PAGE_SIZE bytes, aligned to its size; it holds
- *     nothing but zeros after each transfer
+ * @bounce: a page of SEV_DBG_PAGE_SIZE bytes, aligned to its size; it is
+ *     zeroed after each transfer
  */
 typedef struct SevDbgFirmware {
     SevDbgCommand *decrypt;

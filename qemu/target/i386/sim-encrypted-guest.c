@@ -8,13 +8,13 @@
  * The guest itself runs in plaintext and never notices.  From the first
  * start on, whenever the VM is stopped, its RAM is sealed: each page is
  * encrypted in place with AES-XTS (mode=cipher), or moved elsewhere and
- * zeroed (mode=hidden), and unsealed again when the VM goes on.  Who reads
- * guest RAM without the debug access layer thus gets what the host of a
- * real encrypted guest would get.
+ * zeroed (mode=hidden), and unsealed again when the VM is resumed.  Code that
+ * reads guest RAM without the debug layer thus gets what the host of a real
+ * encrypted guest would get.
  *
  * The XTS tweak of a page is its number in ram_addr_t space.  Below the PCI
- * hole that is the guest-physical page number; unlike that it exists, and is
- * unique, for a page that is mapped twice or not at all at the moment.
+ * hole that is the guest-physical page number, but it also exists and is
+ * unique for pages that are currently mapped twice or not at all.
  *
  * Pages of zeros stay as they are: they hold nothing to hide, and a sparse
  * guest stays sparse.
@@ -55,9 +55,9 @@ OBJECT_DECLARE_SIMPLE_TYPE(SimEncryptedGuest, SIM_ENCRYPTED_GUEST)
 /* A RAMBlock that is sealed when the VM stops */
 typedef struct SimBlock {
     RAMBlock *rb;
-    void *host;                 /* what RAMBlockNotifier names it by */
+    void *host;                 /* identifies it to RAMBlockNotifier */
     size_t pages;
-    unsigned long *sealed;      /* one bit a page */
+    unsigned long *sealed;      /* one bit per page */
     uint8_t *hidden;            /* mode=hidden: the pages' real contents */
     QLIST_ENTRY(SimBlock) next;
 } SimBlock;
@@ -82,11 +82,11 @@ struct SimEncryptedGuest {
     bool reset_unsealed;        /* between the phases of a reset */
     QLIST_HEAD(, SimBlock) blocks;
 
-    /* A transfer that writes to a sealed page lets others read it again */
+    /* Writers of sealed pages; readers retry */
     QemuMutex write_lock;
     QemuSeqLock writes;
 
-    /* Ciphers that no thread is using; each has state of its own */
+    /* Idle ciphers; they have state, so each thread needs its own */
     uint8_t key[SIM_KEY_SIZE];
     QemuMutex cipher_lock;
     GPtrArray *ciphers;
@@ -172,8 +172,8 @@ static void sim_page_open(QCryptoCipher *cipher, SimBlock *b, size_t page,
 }
 
 /*
- * Which pages have been touched.  Reading the others would allocate them, for
- * shared memory for good, or kill QEMU where there are no huge pages left.
+ * Which pages have been touched.  Reading the others would allocate them,
+ * permanently for shared memory, or kill QEMU if no huge pages are left.
  */
 
 static void sim_mark_file_data(SimBlock *b, unsigned long *touched)
@@ -230,10 +230,10 @@ static unsigned long *sim_touched_pages(SimBlock *b)
     unsigned long *touched = bitmap_new(b->pages);
 
     if (!sim_mark_mapped(b, touched)) {
-        bitmap_set(touched, 0, b->pages);   /* not known */
+        bitmap_set(touched, 0, b->pages);   /* unknown: assume all */
     } else if (b->rb->fd >= 0 &&
                b->rb->page_size == qemu_real_host_page_size()) {
-        /* hugetlbfs has no holes; pages of others that are missed stay plain */
+        /* hugetlbfs has no holes; pages that other files miss stay plain */
         sim_mark_file_data(b, touched);
     }
     return touched;
@@ -243,7 +243,7 @@ static unsigned long *sim_touched_pages(SimBlock *b)
  * Sealing and unsealing; called during a conversion
  */
 
-/* What a device shows, or a file that the guest cannot have written to */
+/* Device memory, or a file that the guest cannot have written to */
 static bool sim_is_plain(RAMBlock *rb)
 {
     return rb->flags & RAM_READONLY || memory_debug_is_device_ram(rb->mr) ||
@@ -286,7 +286,7 @@ static void sim_block_unseal(SimEncryptedGuest *sim, SimBlock *b)
     bitmap_zero(b->sealed, b->pages);
 }
 
-/* Mark the pages of @b which are mapped at @range */
+/* Mark the pages of @b that are mapped in @range */
 static void sim_mark_shared(SimBlock *b, const SimEncryptedGuestRange *range,
                             unsigned long *shared)
 {
@@ -385,7 +385,7 @@ static void sim_cut_run(const SimEncryptedGuestRangeList *list, hwaddr gpa,
     }
 }
 
-/* Does the access touch one of the ranges?  *@at: where */
+/* Does the access touch one of the ranges?  Set *@at to the first address. */
 static bool sim_touches(const SimEncryptedGuestRangeList *list, hwaddr gpa,
                         hwaddr len, hwaddr *at)
 {
@@ -400,7 +400,7 @@ static bool sim_touches(const SimEncryptedGuestRangeList *list, hwaddr gpa,
     return before < len;
 }
 
-/* What every access of the real thing has: a price, and ways to fail */
+/* Simulate the cost and the failures of accesses to real hardware */
 static MemTxResult sim_begin_access(MemoryRegion *mr, hwaddr gpa, hwaddr len,
                                     SimBlock **b, Error **errp)
 {
@@ -424,7 +424,7 @@ static MemTxResult sim_begin_access(MemoryRegion *mr, hwaddr gpa, hwaddr len,
     return MEMTX_OK;
 }
 
-/* Read the page anew if it was written meanwhile */
+/* Read the page again if it was written meanwhile */
 static void sim_page_read(SimEncryptedGuest *sim, QCryptoCipher *cipher,
                           SimBlock *b, size_t page, uint8_t *plain)
 {
@@ -521,7 +521,7 @@ static const MemoryRegionRAMReadWriteOps sim_ram_debug_ops = {
 };
 
 /*
- * What debuggers need to know, see ConfidentialGuestSupportClass
+ * Methods of ConfidentialGuestSupportClass for debuggers
  */
 
 static void sim_debug_describe(ConfidentialGuestSupport *cgs,
@@ -613,8 +613,8 @@ static bool sim_debug_check_raw_view(ConfidentialGuestSupport *cgs,
     SimEncryptedGuest *sim = SIM_ENCRYPTED_GUEST(cgs);
 
     if (sim->launched && !sim->sealed) {
-        error_setg(errp, "there is no raw view of a simulated guest that runs:"
-                   " its memory is encrypted when the VM is stopped");
+        error_setg(errp, "there is no raw view of a running simulated guest: "
+                   "its memory is encrypted only while the VM is stopped");
         return false;
     }
     return true;
@@ -649,7 +649,7 @@ static void sim_ram_added(RAMBlockNotifier *n, void *host, size_t size,
     b = g_new0(SimBlock, 1);
     b->rb = rb;
     b->host = host;
-    /* Resizable blocks as a whole: the part not in use is zeros */
+    /* Seal all of a resizable block: its unused part is zeros */
     b->pages = max_size / SIM_PAGE_SIZE;
     b->sealed = bitmap_new(b->pages);
     if (sim->mode == SIM_ENCRYPTED_GUEST_MODE_HIDDEN) {
@@ -682,7 +682,7 @@ static void sim_ram_removed(RAMBlockNotifier *n, void *host, size_t size,
     memory_debug_convert_begin();
     QLIST_FOREACH_SAFE(b, &sim->blocks, next, next) {
         if (b->host == host) {
-            /* The memory's owner may keep it */
+            /* The owner of the memory may continue to use it */
             sim_block_unseal(sim, b);
             sim_block_free(b);
         }
@@ -712,7 +712,7 @@ static void sim_vm_state(void *opaque, bool running, RunState state)
     memory_debug_convert_end();
 }
 
-/* A reset of a stopped VM writes to its RAM: firmware, tables */
+/* Resetting a stopped VM writes firmware and tables to its RAM */
 
 static void sim_reset_enter(Object *obj, ResetType type)
 {
@@ -758,7 +758,7 @@ static void sim_exit(Notifier *n, void *data)
     memory_debug_convert_end();
 }
 
-/* Only now is it known which object is the machine's guest */
+/* It is not known before which object is the machine's guest */
 static void sim_machine_done(Notifier *n, void *data)
 {
     SimEncryptedGuest *sim = container_of(n, SimEncryptedGuest, machine_done);
@@ -802,13 +802,13 @@ static bool sim_can_be_deleted(UserCreatable *uc)
  * Properties
  */
 
-/* The policy and all that is sealed at launch is fixed from then on */
+/* The policy, and what is sealed at launch, must not change afterwards */
 static bool sim_may_configure(SimEncryptedGuest *sim, const char *name,
                               Error **errp)
 {
     if (sim->active) {
-        error_setg(errp, "property '%s' cannot be changed once the machine "
-                   "is there", name);
+        error_setg(errp, "property '%s' cannot be changed after the machine "
+                   "has been created", name);
         return false;
     }
     return true;
@@ -891,7 +891,7 @@ static void sim_set_mode(Object *obj, int value, Error **errp)
     }
 }
 
-/* Other threads access memory meanwhile */
+/* Atomic, as other threads may be accessing memory */
 static void sim_set_latency(Object *obj, Visitor *v, const char *name,
                             void *opaque, Error **errp)
 {
@@ -990,12 +990,12 @@ static void sim_add_properties(ObjectClass *oc)
     object_class_property_add(oc, "cbitpos", "uint8", sim_get_cbitpos,
                               sim_set_cbitpos, NULL, NULL);
     object_class_property_set_description(oc, "cbitpos",
-        "page-table bit that tells private from shared pages; 0: none");
+        "page-table bit that distinguishes private from shared pages; 0: none");
     object_class_property_add_enum(oc, "cbit-set", "SimEncryptedGuestBit",
                                    &SimEncryptedGuestBit_lookup,
                                    sim_get_cbit_set, sim_set_cbit_set);
     object_class_property_set_description(oc, "cbit-set",
-        "what it means that the page-table bit is set: private or shared");
+        "meaning of the page-table bit when it is set: private or shared");
     object_class_property_add(oc, "shared", "SimEncryptedGuestRange list",
                               sim_get_ranges, sim_set_ranges, NULL, NULL);
     object_class_property_set_description(oc, "shared",
@@ -1011,7 +1011,7 @@ static void sim_add_properties(ObjectClass *oc)
     object_class_property_add(oc, "x-latency-us", "uint32", sim_get_latency,
                               sim_set_latency, NULL, NULL);
     object_class_property_set_description(oc, "x-latency-us",
-        "microseconds that each access to private memory takes");
+        "duration of each access to private memory in microseconds");
 }
 
 static void sim_encrypted_guest_class_init(ObjectClass *oc, const void *data)

@@ -27,7 +27,7 @@
 #include <zlib.h>
 
 #define RAM_SIZE        (32 * MiB)
-/* Ours; libqos and the firmware use what lies below */
+/* RAM for the test; libqos and the firmware use what lies below */
 #define FILL_START      (8 * MiB)
 #define FILL_END        (24 * MiB)
 #define RANDOM_END      (10 * MiB)      /* does not compress */
@@ -48,7 +48,7 @@
 #define FAULTS          ",\"x-fault\":" MISSING
 #define ABSENT          ",\"x-absent\":" MISSING
 #define MISSING_PAGES   (1 + 3 + 512)
-/* All that we filled and more */
+/* All that the test fills, and more */
 #define MOSTLY_ABSENT   ",\"x-absent\":[{\"start\":2097152,\"size\":29360128}]"
 /* Of a guest with 256 MiB */
 #define HALF_ABSENT     ",\"x-absent\":" \
@@ -70,7 +70,7 @@ static const char *const formats[] = {
  * Guests
  */
 
-/* What the guest has at @gpa: some pages of zeros, some noise, some text */
+/* The guest's contents at @gpa: some pages of zeros, some noise, some text */
 static void fill_page(uint64_t gpa, uint64_t *page)
 {
     uint64_t x = gpa;
@@ -98,7 +98,7 @@ static void fill(QTestState *qts)
     }
 }
 
-/* A guest with the properties, or an ordinary one if that is PLAIN */
+/* A guest with these properties, or an ordinary one if they are PLAIN */
 static QOSState *start_guest_with_ram(const char *properties, int ram_mib)
 {
     g_autofree char *object = properties ? g_strdup_printf(
@@ -136,7 +136,7 @@ static void assert_sealed(QTestState *qts)
     g_assert_nonnull(memmem(plain, sizeof(plain), "page at", 7));
 }
 
-/* Tell the guest's VMCOREINFO note, as its kernel does */
+/* Announce the guest's VMCOREINFO note, as its kernel does */
 static void tell_note(QOSState *qs, uint64_t gpa, uint32_t size)
 {
     g_autoptr(QFWCFG) fw_cfg = pc_fw_cfg_init(qs->qts);
@@ -197,7 +197,7 @@ static QDict *dump(QTestState *qts, QDict *args)
                                         "%p}", args);
 }
 
-/* Run the command, which must fail with an error that says @what */
+/* Run the command, which must fail with an error that contains @what */
 static void dump_fails(QTestState *qts, QDict *args, const char *what)
 {
     QDict *error = qtest_qmp_assert_failure_ref(qts, "{'execute': "
@@ -398,7 +398,7 @@ static void test_detached(const void *format)
     qtest_shutdown(sealed);
 }
 
-/* The next dump begins as soon as the one before says that it has ended */
+/* The next dump begins as soon as the previous one reports completion */
 static void test_one_after_the_other(void)
 {
     QOSState *qs = start_stopped_guest("");
@@ -422,7 +422,7 @@ static void test_one_after_the_other(void)
     qtest_shutdown(qs);
 }
 
-/* A DIMM that comes while the guest is sealed, and is written to later */
+/* A DIMM that is plugged while the guest is sealed, and is written to later */
 static void test_dimm(void)
 {
     QOSState *guests[] = { start_guest(PLAIN), start_guest("") };
@@ -457,7 +457,7 @@ static void test_dimm(void)
  * Tests: missing pages
  */
 
-/* @b has all pages that @a has, as @a has them, but for the missing ones */
+/* @b has the same pages as @a, except for the missing ones */
 static void assert_lacks_missing_pages(const DumpFile *a, const DumpFile *b)
 {
     for (uint64_t gpa = 0; gpa < RAM_SIZE; gpa += DUMP_PAGE) {
@@ -486,7 +486,7 @@ static void assert_empty(const char *name)
     unlink(name);
 }
 
-/* Also when they are most of the guest: nothing has failed */
+/* Even if they are most of the guest: nothing has failed */
 static void test_absent_pages(const void *format)
 {
     QOSState *plain = start_stopped_guest(PLAIN);
@@ -629,7 +629,7 @@ static gpointer pipe_reader(gpointer opaque)
     return NULL;
 }
 
-/* Give QEMU the pipe's end to write to, as file descriptor 'out' */
+/* Pass QEMU the write end of the pipe as file descriptor 'out' */
 static int send_pipe(QTestState *qts)
 {
     int fds[2];
@@ -825,7 +825,7 @@ static void start_detached(QTestState *qts, QDict *args)
     qobject_unref(dump(qts, args));
 }
 
-/* The answer does not wait for a backend that takes long */
+/* query-dump does not wait for a slow backend */
 static void test_query_does_not_wait(void)
 {
     QOSState *qs = start_stopped_guest(VERY_SLOW);
@@ -878,7 +878,7 @@ static void test_guest_is_left_alone(const void *format)
     qtest_shutdown(qs);
 }
 
-/* A guest that is running when it is dumped does not go on after 'quit' */
+/* A guest that was running when it was dumped is not resumed after 'quit' */
 static void test_quit(const void *format)
 {
     QOSState *qs = start_guest(SLOW);
@@ -889,7 +889,7 @@ static void test_quit(const void *format)
     while (!dumped_so_far(qs->qts)) {
         g_usleep(10000);
     }
-    /* The events may come before the answer */
+    /* The events may come before the response */
     qtest_qmp_send(qs->qts, "{'execute': 'quit'}");
     for (;;) {
         const char *what;
@@ -1008,7 +1008,7 @@ static void test_note(const void *properties)
     qtest_shutdown(sealed);
 }
 
-/* The guest tells of @note, which must be refused with @reason */
+/* The guest announces @note, which must be refused with @reason */
 static void bad_note(const char *properties, uint64_t gpa, const char *note,
                      size_t size, const char *reason)
 {
@@ -1036,7 +1036,7 @@ static void test_bad_notes(void)
     char note[DUMP_PAGE] = {};
     size_t size;
 
-    /* zeros, which stock QEMU takes */
+    /* zeros, which are accepted for a normal guest */
     bad_note("", 20 * MiB, note, 1000, "no ELF note");
     size = make_note(note, "SOMETHING", "OSRELEASE=6.1");
     bad_note("", 20 * MiB, note, size, "no ELF note");
@@ -1044,7 +1044,7 @@ static void test_bad_notes(void)
     bad_note("", 20 * MiB, note, size - 8, "claims 13 bytes");
     stl_le_p(note + 4, 0x7fffffff);
     bad_note("", 20 * MiB, note, 1000, "claims 2147483647 bytes");
-    /* where nothing is, and where it cannot be read */
+    /* where nothing is mapped, and where memory cannot be read */
     bad_note("", 1 * GiB, NULL, 1000, "nothing is mapped");
     bad_note("", -100, NULL, 1000, "nothing is mapped");
     bad_note(FAULTS, 12582912, note, 1000, "x-fault");
@@ -1080,7 +1080,7 @@ static void test_protected_registers(const void *format)
     } else {
         g_assert_cmpstr(dump_file_machine(f), ==, "x86_64");
     }
-    /* VMCOREINFO, and nothing of a register */
+    /* VMCOREINFO, but no registers */
     notes = dump_file_notes(f, &got);
     g_assert_cmpmem(notes, got, note, size);
     qobject_unref(result);

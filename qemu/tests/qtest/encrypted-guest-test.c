@@ -16,7 +16,7 @@
 #include "qobject/qdict.h"
 
 #define PATTERN     "The quick brown fox jumps over the lazy dog 0123456789."
-#define PATTERN_LEN sizeof(PATTERN)     /* 56: no multiple of a cipher block */
+#define PATTERN_LEN sizeof(PATTERN)     /* 56: not a multiple of 16 */
 #define PATTERN_GPA 0x123ff8            /* crosses a page */
 
 #define HIDDEN      ",\"mode\":\"hidden\""
@@ -55,13 +55,13 @@ static void assert_raw(QTestState *qts, uint64_t gpa, bool plain)
     qtest_memread(qts, gpa, raw, sizeof(raw));
     g_assert_cmpint(memcmp(raw, PATTERN, sizeof(raw)) == 0, ==, plain);
     if (!plain) {
-        /* not one word of it */
+        /* not a single word of it */
         g_assert_null(memmem(raw, sizeof(raw), "quick", 5));
         g_assert_null(memmem(raw, sizeof(raw), "lazy", 4));
     }
 }
 
-/* What 'xp' shows of @len bytes, as bytes; NULL if it says it cannot */
+/* What 'xp' shows of @len bytes, as bytes; NULL if it fails */
 static uint8_t *xp(QTestState *qts, uint64_t gpa, size_t len)
 {
     g_autofree char *out = qtest_hmp(qts, "xp /%zuxb 0x%" PRIx64, len, gpa);
@@ -235,7 +235,7 @@ static void test_sum(void)
     qtest_quit(qts);
 }
 
-/* As in QEMU without debug accesses: where nothing is, pmemsave saves zeros */
+/* For a normal guest, too, pmemsave saves zeros where nothing is mapped */
 static void test_beyond_ram(const void *opaque)
 {
     const char *machine = opaque;
@@ -277,7 +277,7 @@ static void test_policy_forbids(const void *properties)
     assert_hmp_says(qts, "xp /1xg 0x123ff8", "'cg0'");
     assert_hmp_says(qts, "sum 0x100000 4096", "policy forbids debugging");
 
-    /* The file that was there is still there */
+    /* The old file has not been truncated */
     g_assert_true(g_file_set_contents(name, "old", 3, NULL));
     assert_error(qts, qtest_qmp_assert_failure_ref(qts,
         "{'execute': 'pmemsave', 'arguments': "
@@ -311,7 +311,7 @@ static void test_shared_ranges(const void *properties)
     /* shared: the host sees it, and so does the debugger */
     assert_raw(qts, 0x200ff0, true);
     assert_xp(qts, 0x200ff0);
-    /* private: as ever */
+    /* private again: as before */
     assert_raw(qts, PATTERN_GPA, false);
     assert_xp(qts, PATTERN_GPA);
     qtest_quit(qts);
@@ -353,7 +353,7 @@ static void test_shared_range_goes_on_behind_flash(void)
     unlink(name);
 }
 
-/* The BIOS is mapped twice: what one mapping shows follows the other */
+/* The BIOS is mapped twice: writes to one mapping show in the other */
 static void test_page_that_is_shared_elsewhere(void)
 {
     static const uint8_t written[] = { 0, 1, 2, 3, 4, 5, 6, 7 };
@@ -491,7 +491,7 @@ static void test_dimm(void)
     uint64_t base = 4 * GiB;
 
     qtest_qmp_assert_success(qts, "{'execute': 'stop'}");
-    /* comes while the guest is sealed */
+    /* plugged while the guest is sealed */
     qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
         "{'qom-type': 'memory-backend-ram', 'id': 'm0', 'size': 134217728}}");
     qtest_qmp_assert_success(qts, "{'execute': 'device_add', 'arguments': "
@@ -523,7 +523,7 @@ static void test_pflash(void)
     assert_raw(qts, 4 * GiB - 256 * KiB + 0xff0, false);
     qtest_quit(qts);
 
-    /* and the file is what it was */
+    /* and the file is unchanged */
     g_assert_true(g_file_get_contents(name, &after, &len, NULL));
     g_assert_cmpmem(after, len, image, 256 * KiB);
     unlink(name);

@@ -28,7 +28,7 @@
 #define PROTECTED   ",\"protect-registers\":true"
 #define FORBIDDEN   ",\"policy-debug\":false"
 #define SLOW        ",\"x-latency-us\":300000"
-/* Two pages beside each other */
+/* Two adjacent pages */
 #define MISSING     (12 * MiB)
 #define FAULT       ",\"x-fault\":[{\"start\":12582912,\"size\":4096}]"
 #define ABSENT      ",\"x-absent\":[{\"start\":12582912,\"size\":4096}]"
@@ -130,7 +130,7 @@ static void start_backup(QTestState *qts, const char *from)
                              "'auto-dismiss': false}}", from);
 }
 
-/* The only job, once it has ended */
+/* The only job, after it has ended */
 static QDict *concluded_job(QTestState *qts)
 {
     for (;;) {
@@ -148,7 +148,7 @@ static QDict *concluded_job(QTestState *qts)
     }
 }
 
-/* Did it succeed?  No event is waited for: that would drop others. */
+/* Did it succeed?  Do not wait for an event: that would drop others. */
 static bool finish_backup(QTestState *qts)
 {
     QDict *job = concluded_job(qts);
@@ -213,7 +213,7 @@ static DumpFile *dump(QTestState *qts)
     return f;
 }
 
-/* Where @gpa is in the file */
+/* The offset of @gpa in the file */
 static uint64_t offset_of(const DumpFile *f, uint64_t gpa)
 {
     DumpPage page = dump_file_page(f, gpa);
@@ -263,7 +263,7 @@ static void assert_last_failure(QTestState *qts, uint64_t gpa,
     qobject_unref(info);
 }
 
-/* Headers in front, notes behind them, RAM at pages; nothing else */
+/* Headers first, then notes, then page-aligned RAM; nothing else */
 static void assert_layout(const DumpFile *f)
 {
     const Elf64_Ehdr *ehdr = dump_file_ehdr(f);
@@ -435,7 +435,7 @@ typedef struct Unreadable {
 static const Unreadable fault = { FAULT, "property x-fault" };
 static const Unreadable absent = { ABSENT, "property x-absent" };
 
-/* An error for who reads that page, by itself or with others */
+/* Reading that page is an error, by itself or with others */
 static void test_unreadable_page(const void *opaque)
 {
     const Unreadable *unreadable = opaque;
@@ -478,7 +478,7 @@ static void test_backend_reads(void)
     assert_reads(qs->qts, offset, 4 * MiB, true);
     g_assert_cmpint(backend_reads(qs->qts) - reads, ==, 4);
 
-    /* Pieces of a page are one call for all */
+    /* All pieces of a page together are one call */
     reads = backend_reads(qs->qts);
     for (int i = 0; i < 8; i++) {
         assert_reads(qs->qts, offset + i * 512, 512, true);
@@ -564,7 +564,7 @@ static void test_hotplug(const void *properties)
     qtest_shutdown(qs);
 }
 
-/* Of a guest whose reads take long: they drain, and nothing hangs */
+/* Slow reads of guest memory are drained, and nothing hangs */
 static void test_changes_while_reading(void)
 {
     QOSState *qs = start_guest(SLOW);

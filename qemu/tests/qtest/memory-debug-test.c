@@ -74,7 +74,7 @@ static void assert_hmp_says(QTestState *qts, const char *cmd, const char *what)
     assert_contains(out, what);
 }
 
-/* Run a command of which only an error is wanted, and that says @what */
+/* Run a command, which must fail with an error that contains @what */
 static void assert_fails(QTestState *qts, const char *what, const char *fmt,
                          ...) G_GNUC_PRINTF(3, 4);
 static void assert_fails(QTestState *qts, const char *what, const char *fmt,
@@ -99,7 +99,7 @@ static void assert_fails(QTestState *qts, const char *what, const char *fmt,
 #define VIRTUAL      ", 'space': 'virtual'"
 #define READ_RAW     READ(PHYSICAL ", 'view': 'raw'")
 
-/* The bytes of the answer to READ, of which there must be @len */
+/* The bytes returned by READ; there must be @len of them */
 static uint8_t *answer_bytes(QDict *answer, size_t len)
 {
     gsize got;
@@ -136,7 +136,7 @@ static void assert_pattern(QTestState *qts, uint64_t addr)
     g_assert_cmpmem(bytes, PATTERN_LEN, PATTERN, PATTERN_LEN);
 }
 
-/* What the host sees, by qtest, and so that it shows no plaintext */
+/* Check that the raw view, i.e. qtest's memory commands, has no plaintext */
 static void assert_hidden(QTestState *qts)
 {
     char raw[PATTERN_LEN];
@@ -242,7 +242,7 @@ static void test_raw_view_refused(void)
                  (uint64_t)16);
     assert_fails(qts, "no RAM or ROM", READ_RAW, (uint64_t)(64 * MiB - 8),
                  (uint64_t)16);
-    /* a device's registers are not read behind its back */
+    /* the raw view does not read a device's registers */
     assert_fails(qts, "no RAM or ROM", READ_RAW, (uint64_t)0xfee00000,
                  (uint64_t)16);
     assert_fails(qts, "physical addresses only",
@@ -298,7 +298,7 @@ static void test_write(const void *args)
     char expected[PATTERN_LEN] = PATTERN;
     char seen[PATTERN_LEN];
 
-    /* across a page, and not one byte of the neighbours */
+    /* across a page border, without changing neighbouring bytes */
     memcpy(expected + 3, "SLOW BLACK", 10);
     write_physical(qts, PATTERN_GPA + 3, "SLOW BLACK", 10);
     bytes = read_physical(qts, PATTERN_GPA, PATTERN_LEN);
@@ -306,7 +306,7 @@ static void test_write(const void *args)
     if (strstr(args, "cg0")) {
         assert_hidden(qts);
     }
-    /* the guest finds it, too */
+    /* the guest sees it, too */
     qtest_qmp_assert_success(qts, "{'execute': 'cont'}");
     qtest_memread(qts, PATTERN_GPA, seen, sizeof(seen));
     g_assert_cmpmem(seen, PATTERN_LEN, expected, PATTERN_LEN);
@@ -357,7 +357,7 @@ static void test_policy_forbids(void)
     assert_fails(qts, "policy forbids debugging", WRITE(PHYSICAL),
                  (uint64_t)PATTERN_GPA, "AAAA");
 
-    /* what the host sees anyway is no secret of the guest */
+    /* the policy does not cover what the host sees anyway */
     raw = read_raw(qts, PATTERN_GPA, PATTERN_LEN);
     g_assert_null(memmem(raw, PATTERN_LEN, "quick", 5));
 
@@ -524,7 +524,7 @@ static void test_query_conflict(void)
  * The memory-debug object
  */
 
-/* Everything refuses, and names the object */
+/* All commands are refused, with errors that name the object */
 static void test_none(const void *args)
 {
     QTestState *qts = start_stopped(args);
@@ -574,7 +574,7 @@ static void test_required_is_possible(const void *args)
     qtest_quit(qts);
 }
 
-/* qom-set can only take away */
+/* qom-set can only make access stricter */
 static void test_changes(const void *args)
 {
     QTestState *qts = start_stopped(args);
@@ -619,7 +619,7 @@ static void test_comes_late(const void *args)
                  "AAAA");
     assert_pattern(qts, PATTERN_GPA);
 
-    /* and stays */
+    /* and cannot be detached */
     assert_qom_set_fails(qts, "/machine", "memory-debug", "'d1'", "'d0'");
     assert_fails(qts, "in use", "{'execute': 'object-del', 'arguments': "
                  "{'id': 'd0'}}");
@@ -628,7 +628,7 @@ static void test_comes_late(const void *args)
     qtest_quit(qts);
 }
 
-/* Nobody may believe in a limit that is none */
+/* A limit without effect must not be accepted */
 static void test_normal_guest(void)
 {
     QTestState *qts = start_stopped(NORMAL D0);
@@ -651,7 +651,7 @@ static void test_preconfig(void)
     QTestState *qts = qtest_init(ENCRYPTED D0 ",access=none -preconfig "
                                  "-m 64M -nodefaults");
 
-    /* in force from the start, and neither exchanged nor loosened */
+    /* takes effect from the start, and can be neither replaced nor loosened */
     assert_qom_set_fails(qts, "/objects/d0", "access", "'read-write'",
                          "stricter");
     qtest_qmp_assert_success(qts, "{'execute': 'object-add', 'arguments': "
@@ -691,7 +691,7 @@ static void test_bad_tables(void)
     qtest_quit(qts);
 }
 
-/* A command line with which QEMU must end at once, and say why */
+/* A command line with which QEMU must exit at once, and say why */
 typedef struct Refusal {
     const char *name, *args, *what;
 } Refusal;
@@ -713,7 +713,7 @@ static const Refusal refusals[] = {
       "other than 'auto'" },
 };
 
-/* A warning is all that it gets */
+/* It only causes a warning */
 static const Refusal warnings[] = {
     { "object-without-machine", ENCRYPTED " -object memory-debug,id=d0",
       "'d0' has no effect without -machine memory-debug=d0" },
@@ -977,7 +977,7 @@ static void test_registers_are_not_shown(void)
         g_autofree char *out = qtest_hmp(qts, "%s", cmds[i]);
 
         assert_contains(out, "registers of this guest are protected");
-        /* the reset state */
+        /* not the reset state */
         g_assert_null(strstr(out, "fff0"));
         g_assert_null(strstr(out, "RIP"));
     }

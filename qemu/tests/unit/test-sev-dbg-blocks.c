@@ -1,5 +1,5 @@
 /*
- * SEV: any range of guest memory, in blocks that every kernel handles right
+ * SEV: access any range of guest memory, in blocks that all kernels get right
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Guests with private memory, but without the hardware: KVM's
+ * Guests with private memory that need no special hardware:
  * KVM_X86_SW_PROTECTED_VM
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
@@ -27,8 +27,8 @@ OBJECT_DECLARE_SIMPLE_TYPE(SwProtectedGuest, SW_PROTECTED_GUEST)
 
 /*
  * The guest starts with all its memory shared, as KVM reads its code and its
- * page tables there when it has to emulate an instruction.  By
- * KVM_HC_MAP_GPA_RANGE the guest makes pages private.
+ * page tables there when it has to emulate an instruction.  The guest makes
+ * pages private with KVM_HC_MAP_GPA_RANGE.
  */
 struct SwProtectedGuest {
     X86ConfidentialGuest parent_obj;
@@ -45,7 +45,7 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(SwProtectedGuest,
                                           { TYPE_USER_CREATABLE },
                                           { NULL })
 
-/* KVM gets to know it with the block's memory slots */
+/* KVM's attributes are set when the block's memory slots are added */
 static void sw_protected_ram_added(RAMBlockNotifier *n, void *host,
                                    size_t size, size_t max_size)
 {
