@@ -61,7 +61,6 @@ check-series: build-deps base ## check the series' form; build and test each com
 	@scripts/check-series
 
 check-builds: assemble ## compile it for other targets and without KVM or TCG
-	@scripts/deps builds
 	@scripts/check-builds
 
 check-distro: ## run demo and check in a bare Debian; SUITE=trixie
