@@ -108,6 +108,10 @@ demo: qemu ## look into a real encrypted Linux guest, step by step
 install: qemu ## install the patched QEMU; PREFIX=/usr/local
 	@scripts/install "$(PREFIX)"
 
+deb: assemble ## build Debian packages with the series, in build/BASE/deb
+	@scripts/deps deb
+	@scripts/debian-package
+
 clean: ## remove what was built, unless there is unsaved work in its src
 	@scripts/series exported
 	rm -rf $(out) build/series
@@ -122,4 +126,4 @@ build-deps:
 	refresh series check soak check-series check-builds check-distro \
 	check-qemu bench fuzz demo check-kernel linux linux-refresh \
 	linux-series check-linux-series kvm-modules \
-	install clean distclean build-deps
+	install deb clean distclean build-deps

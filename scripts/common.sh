@@ -19,5 +19,17 @@ die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 # base_field NAME: the rest of each line of base/$BASE that starts with NAME.
 base_field() { sed -n "s/^$1 //p" "$base_file"; }
 
+# as_root COMMAND...: run it as root, or fail where sudo would have to ask nobody.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null && { sudo -n true 2>/dev/null || [ -t 0 ]; }
+    then
+        sudo "$@"
+    else
+        return 1
+    fi
+}
+
 [ -f "$base_file" ] ||
     die "there is no base '$BASE'; BASE= takes one of: $(ls "$top/base")"
