@@ -70,7 +70,7 @@ check-distro: ## run demo and check in a bare Debian; SUITE=trixie
 check-qemu: qemu qemu-base ## compare QEMU's own tests on both, the unpatched first
 	@scripts/check-qemu
 
-check-kernel: ## run the tests of linux/ on a kernel with the KVM series, emulated
+check-kernel: ## run QEMU and the KVM series on a kernel of their own, emulated
 	@scripts/deps kernel
 	@tests/kernel/run $(T)
 
@@ -85,7 +85,7 @@ linux-refresh: ## bring commits in build/linux/src back to linux/
 linux-series: linux ## write the KVM series as mails for `git am` to build/linux/series
 	@scripts/linux-series export build/linux/series
 
-check-linux-series: linux ## check its form; compile each commit, with SNP and TDX
+check-linux-series: linux ## apply its mails; compile each commit, with SNP and TDX
 	@scripts/linux-build commits
 
 kvm-modules: linux ## build the patched KVM modules for KERNEL=$$(uname -r)

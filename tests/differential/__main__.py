@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Compare guests for some time, or the machines of one seed."""
+"""Compare guests for some time, or the machines of one seed.
+
+--only sw-protected needs a kernel that has software-protected VMs and the series
+of linux/; `make check-kernel` runs it on one.
+"""
 
 import argparse
 import random
@@ -8,9 +12,10 @@ import sys
 from .rounds import Round
 from .soak import Soak
 from .standin import StandInRound
+from .swprotected import SwProtectedRound
 
-
-KINDS = {'simulated': Round, 'stand-in': StandInRound}
+ANYWHERE = {'simulated': Round, 'stand-in': StandInRound}
+KINDS = {**ANYWHERE, 'sw-protected': SwProtectedRound}
 
 
 def main():
@@ -26,7 +31,7 @@ def main():
     if seed is None:
         seed = random.SystemRandom().randrange(1 << 32)
     print(f'seed {seed}', flush=True)
-    kinds = [KINDS[args.only]] if args.only else list(KINDS.values())
+    kinds = [KINDS[args.only]] if args.only else list(ANYWHERE.values())
     soak = Soak(kinds, lambda text: print(text, flush=True), args.collect)
     if args.seconds:
         soak.run(seed, args.seconds)

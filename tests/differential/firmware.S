@@ -6,14 +6,23 @@
  *
  * Request, on COM1: three little-endian 64-bit numbers, command, virtual
  * address and length. READ sends the bytes to port 0xe9; WRITE takes them from
- * COM1 and sends 'K'.
+ * COM1 and sends 'K'; so do MAKE_PRIVATE, which makes pages private to the
+ * guest by KVM_HC_MAP_GPA_RANGE and keeps what is in them, and MOVE, which does
+ * the same but for that. Their address is the physical one, too.
  *
- * It is the last KiB below 4 GiB and uses no stack, as RAM is not its own.
+ * It is the last KiB below 4 GiB and uses no stack, as RAM is not its own. It
+ * has no string instruction on ports: KVM emulates them on shared memory alone.
  */
 #define PAGE_TABLES     0xffff0000
 #define SEGMENT         0xffff0000
 #define COM1            0x3f8
 #define DEBUG_PORT      0xe9
+#define READ            0
+#define WRITE           1
+#define MAKE_PRIVATE    2
+#define BOUNCE          0x6000          /* a page that they overwrite */
+#define KVM_HC_MAP_GPA_RANGE    12
+#define MAP_GPA_RANGE_PRIVATE   0x10
 
 #include "long-mode.inc"
 
@@ -31,25 +40,57 @@ serve:
     lea     1f(%rip), %rbp
     jmp     number
 1:  mov     %rbx, %rcx                  /* length */
+    mov     %rcx, %r9
+    cmp     $WRITE, %r8
+    je      write
+    ja      pages
     mov     $DEBUG_PORT, %edx
-    test    %r8, %r8
-    jnz     write
-    rep outsb
-    jmp     serve
+1:  test    %r9, %r9
+    jz      serve
+    lodsb
+    outb    %al, %dx
+    dec     %r9
+    jmp     1b
 write:
     mov     %rsi, %rdi
-    mov     %rcx, %r9
 1:  test    %r9, %r9
-    jz      2f
+    jz      done
     lea     3f(%rip), %rbp
     jmp     byte
 3:  stosb
     dec     %r9
     jmp     1b
-2:  mov     $'K', %al
+done:
+    mov     $'K', %al
+answer:
     mov     $DEBUG_PORT, %edx
     outb    %al, %dx
     jmp     serve
+pages:
+    mov     %rsi, %r11
+1:  test    %r9, %r9
+    jz      done
+    mov     %r11, %rsi
+    mov     $BOUNCE, %edi
+    mov     $512, %ecx
+    rep movsq
+    cmp     $MAKE_PRIVATE, %r8
+    jne     2f
+    mov     $KVM_HC_MAP_GPA_RANGE, %eax
+    mov     %r11, %rbx
+    mov     $1, %ecx
+    mov     $MAP_GPA_RANGE_PRIVATE, %edx
+    vmmcall
+    test    %rax, %rax
+    mov     $'E', %al
+    jnz     answer
+2:  mov     $BOUNCE, %esi
+    mov     %r11, %rdi
+    mov     $512, %ecx
+    rep movsq
+    add     $4096, %r11
+    dec     %r9
+    jmp     1b
 
 /* al: a byte of COM1; returns to rbp */
 byte:

@@ -26,6 +26,7 @@ LARGE = SCATTERED + GIB         # leaf entries of 2 MiB, 512 of them
 LARGE_PAGE = 2 << 20
 TABLES = 7
 TABLE, LEAF, LARGE_LEAF = 0x27, 0x67, 0xe7     # accessed, dirty: it is ROM
+PROGRAM = BUILD / 'differential'
 HALT = bytes.fromhex('f4ebfd')
 IDENTITY = 0, 3, 4, 5, 6, 7     # these GiB have their own addresses
 
@@ -34,11 +35,15 @@ IDENTITY = 0, 3, 4, 5, 6, 7     # these GiB have their own addresses
 def program():
     """The assembled firmware.S, the last KiB of an image."""
     source = Path(__file__).with_name('firmware.S')
-    target = BUILD / 'differential'
+    include = source.parents[1] / 'payload'
+    target = PROGRAM
     with build_lock():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(['gcc', '-c', '-I', source.parents[1] / 'payload',
-                        source, '-o', f'{target}.o'], check=True)
+        made = target.exists() and target.stat().st_mtime
+        if made and all(file.stat().st_mtime < made for file in
+                        (source, include / 'long-mode.inc')):
+            return target.read_bytes()
+        subprocess.run(['gcc', '-c', '-I', include, source, '-o',
+                        f'{target}.o'], check=True)
         subprocess.run(
             ['ld', '--no-warn-rwx-segments', f'-Ttext={CODE:#x}', '-e', '0',
              '--oformat', 'binary', f'{target}.o', '-o', f'{target}.new'],

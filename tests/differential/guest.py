@@ -12,7 +12,7 @@ from lib.wait import Deadline, Timeout, accept, end_of, listen, receive
 
 
 SECONDS = 20            # one access may take so long
-READ, WRITE = 0, 1      # firmware.S
+READ, WRITE, MAKE_PRIVATE, MOVE = range(4)      # firmware.S
 
 
 class Gone(Exception):
@@ -68,9 +68,11 @@ class Guest(Watched, Qemu):
     @machine    a Machine
     @confidential  value of -object that makes it encrypted, or None
     @contents   [(gpa, path)]: files to be loaded into its memory
+    @accel      tcg or kvm
     """
 
-    def __init__(self, name, machine, program, confidential=None, contents=()):
+    def __init__(self, name, machine, program, confidential=None, contents=(),
+                 accel='tcg'):
         super().__init__(program=program)
         self.name, self.machine = name, machine
         machine.write_files(self.folder)
@@ -84,7 +86,7 @@ class Guest(Watched, Qemu):
                                'force-raw=on']
         self.command = [
             program, '-nodefaults', '-no-user-config', '-display', 'none',
-            '-accel', 'tcg', '-S', *self.arguments,
+            '-accel', accel, '-S', *self.arguments,
             '-chardev', f'socket,id=debug,path={self.folder}/debug',
             '-device', 'isa-debugcon,iobase=0xe9,chardev=debug',
             '-serial', f'unix:{self.folder}/serial',

@@ -36,14 +36,19 @@ class Machine:
     @sim        more properties of a simulated guest
     """
 
+    KINDS = 'q35', 'q35', 'pc', 'pc', 'isapc'
+    SMM = 'on', 'off'
+    TABLES = 0.8            # so many are not in real mode
+    FLASH = 0.5
+
     def __init__(self, rng):
         self.rng = rng
-        self.kind = rng.choice(('q35', 'q35', 'pc', 'pc', 'isapc'))
+        self.kind = rng.choice(self.KINDS)
         self.options, self.firmware, self.own, self.ports = [], [], {}, []
         self.no_memory, self.page_bit, self.flash = set(), 0, {}
         self.below, self.above = self._draw_sizes()
-        self.smm = rng.choice(('on', 'off'))
-        self.tables = self._draw_tables() if rng.random() < 0.8 else None
+        self.smm = rng.choice(self.SMM)
+        self.tables = self._draw_tables() if rng.random() < self.TABLES else None
         self.serves = bool(self.tables)
         self._add_backend()
         self._add_firmware()
@@ -84,7 +89,8 @@ class Machine:
                  f'share={share}{more}', '-machine', 'memory-backend=ram'])
 
     def _add_firmware(self):
-        flash = self.kind != 'isapc' and self.rng.random() < 0.5
+        flash = self.kind != 'isapc' and \
+            self.rng.random() < self.FLASH
         sizes = (64, 128, 192, 256, 512, 1024) if not flash else \
             (64, 68, 100, 128, 256, 1024)
         size = self.rng.choice(sizes) * KIB

@@ -276,13 +276,16 @@ class Comparison:
 class Round(Comparison):
     """The machine of one seed: plain, simulated encrypted, unpatched."""
 
+    # Half of them without what the unpatched QEMU does not have
+    WITH_BASE = 0.5
+    draw_machine = Machine
+
     def __init__(self, seed, without=()):
         """@without: indices of the machine's options to leave out."""
         super().__init__(seed)
         rng = random.Random(seed)
-        # Half of them without what the unpatched QEMU does not have
-        self.with_base = rng.random() < 0.5
-        self.machine = Machine(rng)
+        self.with_base = rng.random() < self.WITH_BASE
+        self.machine = self.draw_machine(rng)
         self.machine.leave_out(without)
         view, self.contents = self._look(random.Random(seed))
         self.draw = Draw(random.Random(seed), self.machine, view,
@@ -294,9 +297,13 @@ class Round(Comparison):
         return AS_PLAIN if DOORS[access.door].virtual or \
             not access.addr & bit else None
 
+    def guest(self, name, program, confidential=None, contents=()):
+        """One of them, unstarted."""
+        return Guest(name, self.machine, program, confidential, contents)
+
     def _look(self, rng):
         """The memory map, and files to be loaded into all of the memory."""
-        with Guest('plain', self.machine, binary()) as guest:
+        with self.guest('plain', binary()) as guest:
             first = flatview.parse(guest.hmp('info mtree -f'))
             guest.set_registers()
             view = flatview.parse(guest.hmp('info mtree -f'))
@@ -319,5 +326,4 @@ class Round(Comparison):
                   for mode in ('cipher', 'hidden')]
         if self.with_base:
             kinds.append(('unpatched', binary(base=True), None))
-        return [Guest(name, self.machine, program, confidential,
-                      self.contents) for name, program, confidential in kinds]
+        return [self.guest(*kind, self.contents) for kind in kinds]

@@ -140,7 +140,7 @@ class Soak:
         without = ()
         for i in reversed(range(len(round_.machine.options))):
             try:
-                with Round(round_.seed, (*without, i)) as smaller:
+                with type(round_)(round_.seed, (*without, i)) as smaller:
                     smaller.start(round_.launched)
                     found = smaller.first_wrong(accesses)
                     if found:

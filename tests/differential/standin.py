@@ -321,7 +321,7 @@ class StandInRound(Comparison):
         if not DOORS[access.door].whole or self.kind in ('sev', 'sev-es') or \
                 'error' in (plain.how, answer.how):
             return super().same(access, plain, answer)
-        theirs, ours = _dumped_pages(plain), _dumped_pages(answer)
+        theirs, ours = dumped_pages(plain), dumped_pages(answer)
         for pages in theirs, ours:
             for place in [p for p in pages if p[1] & -PAGE in
                           self.machine.runs_out]:
@@ -331,7 +331,7 @@ class StandInRound(Comparison):
             for _, gpa in theirs.keys() - ours.keys())
 
 
-def _dumped_pages(answer):
+def dumped_pages(answer):
     """{(virtual address, GPA): bytes} of a dump's pages, or parts of them."""
     found = {}
     for gpa, va, data, _ in answer.data:

@@ -1,53 +1,37 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 """QEMU with a software-protected guest, on a kernel that has the series.
 
-Runs in the machine that tests/kernel/run boots, which has put there: QEMU, the
-modules of tests/lib and tests/payload, and the payload guest. Prints a line of
-TAP for each test.
+Runs in the machine that tests/kernel/run boots, which has put there: QEMU, gdb,
+the modules of tests/, and the payload guest.
 """
 import base64
-import json
-import os
 import re
-import sys
 import time
 import unittest
 
-FOLDER = '/usr/lib/memory-debug'
-sys.path.insert(0, FOLDER)
-os.environ['QEMU'] = '/bin/qemu'
-os.environ['SLOWNESS'] = '2'        # emulated, and the guest emulated in that
+from lib import doors, dump, gdb
+from lib.qemu import Qemu
+from lib.qmp import QMPError
+from lib.rsp import RSPError
+from lib.standin import payload
+from lib.wait import poll
+from payload.build import text_lines
 
-# pylint: disable=wrong-import-position
-from lib import doors, dump                                     # noqa: E402
-from lib.qemu import Qemu                                       # noqa: E402
-from lib.qmp import QMPError                                    # noqa: E402
-from lib.rsp import RSPError                                    # noqa: E402
-from lib.wait import poll                                       # noqa: E402
-from payload.build import Payload, text_lines                   # noqa: E402
+from . import tap
 
 PAGE = 4096
-RAM_MIB = 16
+RAM_MIB = 8
 RIP = 16        # gdb's number of the register
 VIRTUAL = (doors.x, doors.memsave, doors.hmp_memsave, doors.packet_virtual)
 PHYSICAL = (doors.xp, doors.pmemsave, doors.hmp_pmemsave,
             doors.packet_physical)
 
 
-def payload():
-    """The payload guest, which was built outside."""
-    found = Payload('sw-protected', 0, f'{FOLDER}/guest')
-    with open(f'{FOLDER}/guest.json', encoding='ascii') as symbols:
-        found.symbols = json.load(symbols)
-    return found
-
-
 class Guest(Qemu):
     """The payload as a software-protected guest."""
 
     def __init__(self, *args, confidential='', machine='smm=off'):
-        self.payload = payload()
+        self.payload = payload('sw-protected', 0)
         super().__init__(
             '-accel', 'kvm', '-cpu', 'qemu64', '-bios', self.payload.image,
             '-object', 'sw-protected-guest,id=cg0' + confidential, *args,
@@ -303,6 +287,64 @@ class Stops(Case):
         poll(counted, 'the guest to count', 30)
 
 
+class RealGdb(Case):
+    """The same with gdb itself, as a person types it."""
+
+    def gdb(self, *commands):
+        """What gdb prints; the guest goes on afterwards."""
+        return gdb.run(self.guest.gdb_socket, *commands)
+
+    def test_reads(self):
+        virt = self.payload.virt
+        for gpa, text in ((self.map['TEXT_PRIVATE'], 'PRV'),
+                          (self.map['TEXT_SHARED'], 'SHR'),
+                          (self.map['MOVED_TEXT'], 'MVD')):
+            self.assertIn(f'"{text} {gpa:08x} ok\\n',
+                          self.gdb(f'x/s {virt(gpa):#x}'))
+        for door, address in ((doors.gdb_virtual, virt), (doors.gdb_physical,
+                                                          lambda gpa: gpa)):
+            self.assertEqual(door(
+                self.guest, address(self.map['TEXT_PRIVATE']),
+                len(self.mixed)), self.mixed)
+
+    def test_guest_sees_a_write(self):
+        mailbox = self.payload.symbols['moved_mailbox']
+        self.gdb(f'set {{long}}{mailbox:#x} = 0xabcd')
+        self.guest.console.expect('moved-mailbox 000000000000abcd',
+                                  'the guest to see the write')
+
+    def test_hardware_breakpoint_and_step(self):
+        tick, counter = (self.payload.symbols[name] for name in
+                         ('moved_tick', 'moved_counter'))
+        show = f'printf "at %lx, %ld\\n", $pc, {{long}}{counter:#x}'
+        output = self.gdb(f'hbreak *{tick:#x}', 'continue', show, 'stepi',
+                          show, 'continue', show, 'delete', f'x/i {tick:#x}')
+        seen = [(int(pc, 16), int(count)) for pc, count
+                in re.findall(r'^at ([0-9a-f]+), (\d+)$', output, re.M)]
+        self.assertEqual(len(seen), 3, output)
+        first = seen[0][1]
+        self.assertEqual(seen, [(tick, first), (tick + 7, first + 1),
+                                (tick, first + 1)])
+        self.assertRegex(output, f'{tick:#x}:\tincq? ')
+
+    def test_watchpoint(self):
+        counter = self.payload.symbols['moved_counter']
+        output = self.gdb(f'watch *(long *){counter:#x}', 'continue',
+                          'delete')
+        found = re.search(r'Old value = (\d+)\s+New value = (\d+)', output)
+        self.assertTrue(found, output)
+        self.assertEqual(int(found[2]), int(found[1]) + 1)
+
+    def test_software_breakpoint_lands_in_private_memory(self):
+        """And is gone when gdb has gone."""
+        tick, gpa = self.payload.symbols['moved_tick'], self.map['MOVED']
+        commands = (f'break *{tick:#x}', 'set breakpoint always-inserted on',
+                    f'maintenance packet m{tick:x},1')
+        self.assertIn('received: "cc"', self.gdb(*commands))
+        self.assertEqual(self.guest.host_memory(gpa, 1), b'\0')
+        self.assertEqual(doors.xp(self.guest, gpa, 1), b'\x48')
+
+
 class Dumps(Case):
     """Dumps of the guest's memory."""
 
@@ -399,41 +441,5 @@ class Refusal(unittest.TestCase):
                 pass
 
 
-class Tap(unittest.TestResult):
-    """A line for each test; what went wrong stands above it."""
-
-    def _say(self, verdict, test, more=''):
-        name = re.sub('^__main__.', '', test.id())
-        print(f'{verdict} {self.testsRun} {name}{more}', flush=True)
-
-    def addSuccess(self, test):
-        self._say('ok', test)
-
-    def addSkip(self, test, reason):
-        self._say('ok', test, f' # SKIP {reason}')
-
-    def _bad(self, test, err):
-        print(self._exc_info_to_string(err, test))
-        self._say('not ok', test)
-
-    def addError(self, test, err):
-        super().addError(test, err)
-        self._bad(test, err)
-
-    def addFailure(self, test, err):
-        super().addFailure(test, err)
-        self._bad(test, err)
-
-    def addSubTest(self, test, subtest, err):
-        super().addSubTest(test, subtest, err)
-        if err:
-            print(self._exc_info_to_string(err, test))
-            self._say('not ok', subtest.test_case,
-                      '/' + subtest._subDescription().replace(' ', '_'))
-
-
 if __name__ == '__main__':
-    result = Tap()
-    unittest.defaultTestLoader.loadTestsFromModule(
-        sys.modules['__main__']).run(result)
-    sys.exit(not result.wasSuccessful())
+    tap.main()

@@ -193,19 +193,20 @@ def _run_door(guest, door, error, reason):
     page, raw = _fail(guest, door, error)
     outcome = door.run(guest)
     judge(door, outcome, page, raw, reason, error.recovers, error.absent)
-    if door.access == faults.WRITE:
+    if door.access == faults.WRITE and guest.heals:
         _check_unharmed(guest)
     return _frame(outcome.words, reason, '')
 
 
-def _run_error(guest, backend, error, complain):
+def run_error(guest, backend, error, complain):
     """A row of an error that is injected."""
     door, reason, cells = _door('QMP', 'pmemsave'), '', {}
     if not error.recovers:
         _fail(guest, door, error)
         reason = _error_of(door.run(guest).words)
     for door in DOORS:
-        if not error.full and door.group == 'dump' and door.name != 'elf':
+        if not error.full and door.group == 'dump' and door.name != 'elf' or \
+                door.page == 'table' and not guest.private_tables:
             continue
         try:
             cells[door] = _run_door(guest, door, error, reason)
@@ -222,7 +223,7 @@ def run_failing(complain):
         with make() as guest:
             guest.prepare()
             for error in INJECTED[backend]:
-                yield _run_error(guest, backend, error, complain)
+                yield run_error(guest, backend, error, complain)
 
 
 def _refusal(guest):
@@ -246,7 +247,7 @@ def _judge_hint(door, outcome, reason, hint):
         raise Verdict(f'does not say that "{hint}": {words}')
 
 
-def _run_refusal(guest, title, complain):
+def run_refusal(guest, title, complain):
     """The row of a guest that refuses something."""
     reason, hint = _refusal(guest)
     cells = {}
@@ -269,7 +270,7 @@ def run_refusing(complain):
     for title, make in faults.refusing_guests().items():
         with make() as guest:
             guest.prepare()
-            yield _run_refusal(guest, title, complain)
+            yield run_refusal(guest, title, complain)
 
 
 def run(complain, progress=lambda title: None):
@@ -406,14 +407,20 @@ def rst(rows):
     return '\n'.join(parts)
 
 
+def read_rst(text):
+    """[(group, title, {column: words})], one for each row of @text's tables."""
+    for table in text.split('.. csv-table:: ')[1:]:
+        group = table.partition('\n')[0]
+        words = dict(re.findall(r'^([A-Z]+)\n  (.*)$', table, re.M))
+        (_, *names), *rows = csv.reader(
+            re.findall(r'^   (".*)$', table, re.M), skipinitialspace=True)
+        for title, *cells in rows:
+            yield group, title, {name: words.get(cell, cell)
+                                 for name, cell in zip(names, cells)}
+
+
 def without_tdx(text):
     """The rows of @text's tables but TDX's, with the words for the letters."""
-    lines = []
-    for table in text.split('.. csv-table:: ')[1:]:
-        words = dict(re.findall(r'^([A-Z]+)\n  (.*)$', table, re.M))
-        for title, *cells in csv.reader(re.findall(r'^   (".*)$', table, re.M),
-                                        skipinitialspace=True):
-            if not title.startswith('TDX'):
-                lines.append('\n  '.join(
-                    [title, *(words.get(cell, cell) for cell in cells)]))
-    return '\n'.join(lines) + '\n'
+    return ''.join('\n  '.join([title, *cells.values()]) + '\n'
+                   for _, title, cells in read_rst(text)
+                   if not title.startswith('TDX'))

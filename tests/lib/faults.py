@@ -11,7 +11,7 @@ import json
 import re
 import struct
 
-from payload.build import text_lines
+from payload.build import address_map, text_lines
 
 from . import dump, qtest
 from .doors import bsd_sum
@@ -23,7 +23,7 @@ from .standin import StandIn, payload
 
 PAGE = 4096
 RAM_MIB = 4
-MAP = payload('plain', 51).map
+MAP = address_map()
 # What doors read: text of the guest, of which the second page fails.
 TEXT, TEXT_END = MAP['TEXT_PRIVATE'], MAP['TEXT_SHARED']
 DATA = TEXT + PAGE
@@ -49,6 +49,8 @@ class Faulty:
 
     limits = {}                 # properties of a memory-debug object d0
     private_bit = 0             # in an address: it is private
+    private_tables = True       # can an access of page tables fail?
+    heals = True                # does heal() bring the memory back?
 
     def prepare(self):
         """Wait for the guest's memory and announce a note in it."""

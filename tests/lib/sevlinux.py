@@ -10,8 +10,6 @@ is used in the same way.
 import functools
 import gzip
 import lzma
-import re
-import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -19,9 +17,10 @@ from pathlib import Path
 from payload.linux import pack
 
 from . import linux
+from .console import Console
+from .initramfs import Initramfs
 from .qemu import Qemu, binary
 from .qmp import QMP
-from .console import Console
 from .standin import (BUILD, CPU, build_lock, confidential_object, library,
                       page_table_bit)
 from .wait import accept, listen
@@ -139,16 +138,6 @@ class NestedSevLinux(linux.LinuxGuest):
         return text.strip()
 
 
-def copy_libraries(program, root):
-    """The shared libraries that @program loads."""
-    listing = subprocess.run(['ldd', program], check=True, text=True,
-                             stdout=subprocess.PIPE).stdout
-    for path in re.findall(r'(/\S+) \(0x', listing):
-        target = root / path.lstrip('/')
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, target)
-
-
 def inner_command(program, debug, settings):
     """The command line inside, with the serial ports for its sockets."""
     bit = OUTER_BITS - 1
@@ -161,28 +150,16 @@ def inner_command(program, debug, settings):
         '-mon', 'chardev=qmp,mode=control'])
 
 
-def outer_initrd(root, program, debug, settings):
+def outer_initrd(folder, program, debug, settings):
     """An initramfs with busybox, QEMU, the stand-in and the guest."""
-    for name in 'bin', 'proc', 'dev':
-        (root / name).mkdir(parents=True)
-    shutil.copy(shutil.which('busybox'), root / 'bin')
-    for name in 'sh', 'mount', 'insmod', 'sleep', 'poweroff', 'env':
-        (root / 'bin' / name).symlink_to('busybox')
-    shutil.copy(program, root / 'qemu')
-    copy_libraries(program, root)
-    for module in kernel_files().glob('*.ko'):
-        shutil.copy(module, root)
-    shutil.copy(library(), root)
-    shutil.copy(firmware(OUTER_BITS - 1), root / 'linux.bin')
-    init = root / 'init'
-    init.write_text(OUTER_INIT.format(
+    root = Initramfs(folder)
+    root.add_program(program, 'qemu')
+    for file in library(), *kernel_files().glob('*.ko'):
+        root.add(file, Path(file).name)
+    root.add(firmware(OUTER_BITS - 1), 'linux.bin')
+    root.write_script('init', OUTER_INIT.format(
         modules=' '.join(MODULES),
         command=inner_command(program, debug, settings)))
-    init.chmod(0o755)
-    archive = root.with_suffix('.cpio')
-    names = '\n'.join(str(path.relative_to(root))
-                      for path in sorted(root.rglob('*')))
-    with open(archive, 'wb') as out:
-        subprocess.run(['cpio', '--quiet', '-o', '-H', 'newc'], cwd=root,
-                       input=names.encode(), stdout=out, check=True)
+    archive = folder.with_suffix('.cpio')
+    root.pack(archive)
     return archive

@@ -6,10 +6,11 @@
                                     sw-protected (without a bit)
 
 writes OUTDIR/KIND-N.bin (a 64 KiB firmware image for -bios), .elf (symbols
-for gdb) and .script (the same guest as a trace, for the stand-in without
-/dev/kvm) and prints the image's path.
+for gdb), .json (the symbols) and .script (the same guest as a trace, for the
+stand-in without /dev/kvm) and prints the image's path.
 """
 import argparse
+import json
 import os
 import re
 import subprocess
@@ -28,11 +29,18 @@ class Payload:
         self.image = base + '.bin'
         self.elf = base + '.elf'
         self.script = base + '.script'
+        self.json = base + '.json'      # the symbols; written last
         self.private_mask = 1 << bit if kind in C_BIT_KINDS else 0
         self.shared_mask = 1 << bit if kind == 'tdx' else 0
         self.converts = kind in ('snp', 'tdx', 'sw-protected')
         self.symbols = {}
         self.map = address_map()
+
+    def is_built(self):
+        """Is everything newer than its sources?"""
+        return os.path.exists(self.json) and all(
+            source.stat().st_mtime < os.stat(self.json).st_mtime
+            for source in os.scandir(HERE) if source.is_file())
 
     def read_symbols(self):
         """Fill self.symbols from the ELF file: virtual addresses."""
@@ -194,15 +202,23 @@ def write_script(p):
 def build(kind, outdir, bit):
     """Build the payload of @kind in @outdir and return it.
 
-    @bit is the C-bit's position, or for TDX the shared bit's.
+    @bit is the C-bit's position, or for TDX the shared bit's.  What is newer
+    than its sources is not built again.
     """
     os.makedirs(outdir, exist_ok=True)
     base = os.path.join(outdir, f'{kind}-{bit}')
     payload = Payload(kind, bit, base)
+    if payload.is_built():
+        with open(payload.json, encoding='ascii') as symbols:
+            payload.symbols = json.load(symbols)
+        return payload
     assemble(payload, base)
     payload.read_symbols()
     if kind != 'sw-protected':      # no stand-in has it
         write_script(payload)
+    with open(payload.json + '.new', 'w', encoding='ascii') as symbols:
+        json.dump(payload.symbols, symbols)
+    os.replace(payload.json + '.new', payload.json)
     return payload
 
 
