@@ -34,7 +34,7 @@ typedef struct QEMU_PACKED PageDesc {
     uint64_t page_flags;
 } PageDesc;
 
-/* One record of @f from *@p on, which is moved behind it; NULL at the end */
+/* The next record of @f; *@p is moved past it.  NULL at the end. */
 static const char *next_record(const DumpFile *f, const char **p,
                                int64_t *offset, int64_t *size)
 {
@@ -123,7 +123,7 @@ static DumpPage elf_page(const DumpFile *f, uint64_t gpa)
 
         if (p->p_type == PT_LOAD && gpa >= p->p_paddr &&
             gpa - p->p_paddr < p->p_memsz) {
-            /* zeros behind the end of a segment would be a lie */
+            /* readers would take the rest of the segment for zeros */
             g_assert_cmpint(p->p_filesz, ==, p->p_memsz);
             g_assert_cmpint(p->p_offset + p->p_filesz, <=, f->len);
             g_assert_false(page.present);

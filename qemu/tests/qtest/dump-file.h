@@ -17,7 +17,7 @@ typedef struct DumpFile {
     gsize len;
 } DumpFile;
 
-/* What a dump has of a page */
+/* A page in a dump */
 typedef struct DumpPage {
     bool exists;            /* the guest has it; always true in ELF */
     bool present;

@@ -107,7 +107,7 @@ static void test_drop(void)
     debug_page_cache_free(cache);
 }
 
-/* Each view has a page of its own; a write drops it from all */
+/* Each view has its own copy of a page; a write drops it from all views */
 static void test_views(void)
 {
     DebugPageCache *cache = debug_page_cache_new();

@@ -16,7 +16,7 @@
 #define RAM_SIZE        (16 * MiB)
 
 /*
- * The guest: byte @gpa of its memory is what byte_at() says
+ * The guest: the byte at @gpa of its memory is byte_at(@gpa)
  */
 
 static uint8_t ram[RAM_SIZE];   /* its host pointers, never read */
@@ -187,7 +187,7 @@ static void test_absent_page(void)
     dump_memory_free(m);
 }
 
-/* Less than a page of a block is in the page */
+/* The block covers only part of the page */
 static void test_absent_page_at_the_end(void)
 {
     DumpMemory *m = dump_memory_new(1, false);

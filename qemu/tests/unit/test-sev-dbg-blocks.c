@@ -13,7 +13,7 @@
 #define PAGES   4
 #define SIZE    (PAGES * PAGE)
 #define KEY     0x5a
-/* One that is no pointer: the firmware alone knows where guest memory is */
+/* Not a valid pointer: only the firmware knows where guest memory is */
 #define GUEST   0x7f0000000000ULL
 
 /*
@@ -116,7 +116,7 @@ static uint64_t commands_for(uint64_t offset, uint64_t len)
     return len ? (offset + len - 1) / PAGE - offset / PAGE + 1 : 0;
 }
 
-/* Where a block or a page begins or ends, something may go wrong */
+/* The borders of blocks and pages are where things may go wrong */
 static const uint64_t offsets[] = {
     0, 1, 8, 15, 16, 17, PAGE - 17, PAGE - 16, PAGE - 1, PAGE, PAGE + 1
 };

@@ -1,5 +1,5 @@
 /*
- * VMCOREINFO of all sorts, and the page tables that it tells of
+ * Parsing VMCOREINFO, and finding the page tables with it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,7 +38,7 @@ static void assert_says(Error *err, const char *what)
 
 /*
  * A note at the very end of an allocation of @size bytes, so that valgrind
- * and sanitizers see whoever reads on
+ * and sanitizers detect reads beyond it
  */
 static uint8_t *make_note(const char *text, size_t len, bool big_endian,
                           size_t *size)
@@ -290,7 +290,7 @@ static void test_mask(void)
                                                &error_abort));
 }
 
-/* Any bytes, in place of any others: nothing but an answer may happen */
+/* Replace any bytes by others: there must be a result or an error */
 static void test_noise(void)
 {
     for (int round = 0; round < 20000; round++) {
@@ -359,7 +359,7 @@ static void add_root_tests(void)
         "SYMBOL(swapper_pg_dir)=ffffffff7ffff000\nNUMBER(phys_base)=0\n",
         "SYMBOL(swapper_pg_dir)=ffffffffc0000000\nNUMBER(phys_base)=0\n",
         "SYMBOL(swapper_pg_dir)=1000\nNUMBER(phys_base)=0\n",
-        /* no page */
+        /* not page-aligned */
         "SYMBOL(swapper_pg_dir)=ffffffff81001010\nNUMBER(phys_base)=0\n",
         "SYMBOL(swapper_pg_dir)=ffffffff81001000\nNUMBER(phys_base)=16\n",
         /* beyond physical memory */

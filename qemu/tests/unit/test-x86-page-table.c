@@ -302,7 +302,7 @@ static void test_walk_without_paging(void)
     g_assert_cmpuint(reads, ==, 0);
 }
 
-/* Closed, it applies to the entries' addresses and to what 32-bit ones map */
+/* A20 masks the addresses of entries, and the pages that 32-bit ones map */
 static void test_walk_a20(void)
 {
     X86PageTables tables = new_tables(X86_PAGING_32BIT);
@@ -394,7 +394,7 @@ static void test_visit(void)
                 "ffff800000000000+40000000=40000000 ", 6);
 }
 
-/* A table that entries in a row lead to is read once, but shown for each */
+/* A table that consecutive entries point to is read once, but shown for each */
 static void test_visit_repeated_table(void)
 {
     g_autoptr(GString) found = g_string_new(NULL);
@@ -425,7 +425,7 @@ static void test_visit_seen(void)
     tables.root = TABLE(5);
     check_visit(&tables, &visitor, "8000000000+1000=5000 ", 4);
 
-    /* The same page of memory may be another table, seen otherwise */
+    /* The same page of memory may serve as another kind of table */
     tables.root = ROOT;
     tables.attrs.secure = 1;
     check_visit(&tables, &visitor, "0+1000=5000 ", 4);
@@ -447,7 +447,7 @@ static void test_visit_seen_anywhere(void)
     check_visit(&tables, &visitor, "0+1000=5000 ", 4);
 }
 
-/* All entries lead back to their table */
+/* All entries point back to their table */
 static void test_visit_without_end(void)
 {
     g_autoptr(GHashTable) seen = x86_seen_tables_new();
