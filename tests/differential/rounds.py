@@ -24,7 +24,6 @@ from .machine import Machine
 # memory stays as it is; or either an error or the same
 AS_PLAIN, REFUSED, MAYBE = 'as plain', 'refused', 'maybe'
 MOST_GUESTS = 4
-ACCESSES = 120          # between two starts of a machine's guests
 BATCHES = 3
 
 # @how: ok, error, gone. @data is compared, too; @text is for people
@@ -97,6 +96,7 @@ class Comparison:
 
     machine = draw = None
     can_be_unlaunched = True    # is there a state before the first start?
+    accesses = 120              # between two starts of its guests
 
     def __init__(self, seed):
         self.seed = seed

@@ -5,8 +5,7 @@ import re
 import time
 
 from . import report
-from .rounds import (ACCESSES, BATCHES, DoesNotStart, NotComparable,
-                     Round)
+from .rounds import BATCHES, DoesNotStart, NotComparable, Round
 
 
 def signature(round_, accesses, found):
@@ -80,7 +79,7 @@ class Soak:
                 round_.start(launched=batch or not round_.can_be_unlaunched)
                 made = []       # since the start
             accesses = [round_.draw.access(round_.launched)
-                        for _ in range(ACCESSES)]
+                        for _ in range(round_.accesses)]
             if not self._batch(round_, made, accesses, end):
                 good = False
                 if not self.collect:
