@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lib import dump, fault_matrix, qtest
 from lib.fault_matrix import Error
-from lib.faults import DATA, NOTE, PAGE, Faulty
+from lib.faults import PAGE, Faulty
 from lib.qemu import ROOT
 
 from . import guest, tap
@@ -64,13 +64,8 @@ class FaultyGuest(Faulty, guest.Guest):
 
     private_tables = heals = False
 
-    def __init__(self, *args, machine='smm=off', **kwargs):
-        self.limits = kwargs.pop('limits', {})
-        if self.limits:
-            args += '-object', 'memory-debug,id=d0'
-            machine += ',memory-debug=d0'
-        super().__init__('-device', 'vmcoreinfo', *args, machine=machine,
-                         **kwargs)
+    def __init__(self, **kwargs):
+        super().__init__('-device', 'vmcoreinfo', **kwargs)
         self.command += qtest.arguments(self.folder)
         self.program_map = self.payload
 
@@ -133,10 +128,10 @@ class Case(unittest.TestCase):
                 wrong.append(f'{place}: {ours!r}, not {wanted!r}')
         self.assertEqual('\n'.join(wrong), '')
 
-    def refusal(self, title, *args, **kwargs):
+    def refusal(self, title, **kwargs):
         """A guest of which debugging, or a part of it, is denied."""
         complaints = []
-        with FaultyGuest(*args, **kwargs) as faulty:
+        with FaultyGuest(**kwargs) as faulty:
             faulty.prepare()
             row = fault_matrix.run_refusal(faulty, title, complaints.append)
         self.assertEqual(complaints, [])
@@ -151,8 +146,6 @@ class Doors(Case):
         complaints = []
         with FaultyGuest() as faulty:
             faulty.prepare()
-            for page in DATA, NOTE:
-                faulty.inject(None, page, None)
             row = fault_matrix.run_error(
                 faulty, 'unified', Error('', 'ENOENT', absent=True),
                 complaints.append)
@@ -163,13 +156,6 @@ class Doors(Case):
 
     def test_policy_off(self):
         self.refusal('TDX, debug=off', confidential=',debug=off')
-
-    def test_no_access(self):
-        self.refusal('memory-debug, access=none', limits={'access': 'none'})
-
-    def test_read_only(self):
-        self.refusal('memory-debug, access=read-only',
-                     limits={'access': 'read-only'})
 
 
 if __name__ == '__main__':

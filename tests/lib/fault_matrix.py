@@ -204,7 +204,8 @@ def run_error(guest, backend, error, complain):
     if not error.recovers:
         _fail(guest, door, error)
         reason = _error_of(door.run(guest).words)
-    for door in DOORS:
+    # The note last: where nothing heals, dumps of other pages still have it
+    for door in sorted(DOORS, key=lambda door: door.page):
         if not error.full and door.group == 'dump' and door.name != 'elf' or \
                 door.page == 'table' and not guest.private_tables:
             continue
