@@ -347,12 +347,13 @@ class AptTest(unittest.TestCase):
 class BuiltTest(unittest.TestCase):
     """What `make qemu` built."""
 
-    def starts(self, program):
+    def starts(self, program, *arguments):
         """Start it with its firmware and stop it again."""
         return subprocess.run(
             [program, "-accel", "tcg", "-display", "none", "-S", "-monitor",
-             "stdio"], input="info version\nquit\n", text=True, timeout=patience(60),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+             "stdio", *arguments], input="info version\nquit\n", text=True,
+            timeout=patience(60), stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, check=False)
 
     def test_second_make_qemu_does_nothing_and_quickly(self):
         program = Path(run("make", "-s", "where").stdout.strip())
@@ -368,6 +369,15 @@ class BuiltTest(unittest.TestCase):
         result = self.starts(path)
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertRegex(result.stdout, f"{BASE}[.]")
+
+    def test_it_has_what_people_add_to_such_guests(self):
+        program = run("make", "-s", "where").stdout.strip()
+        devices = run(program, "-device", "help").stdout
+        for name in ("vhost-vsock-pci", "vhost-user-fs-pci", "vfio-pci",
+                     "virtio-9p-pci", "virtio-net-pci", "tpm-tis"):
+            self.assertIn(f'name "{name}"', devices)
+        result = self.starts(program, "-machine", "microvm", "-vnc", "none")
+        self.assertEqual(result.returncode, 0, result.stdout)
 
     def test_installed_qemu_finds_its_firmware(self):
         with tempfile.TemporaryDirectory() as prefix:
