@@ -96,6 +96,9 @@ bench: qemu qemu-base ## compare speed with the unpatched QEMU; T=WORD chooses
 	@scripts/deps test
 	@bench/run $(T)
 
+release: base ## run all the long checks and print a table; it goes on where it ended
+	@scripts/release
+
 SECONDS ?= 60
 fuzz: qemu ## fuzz what reads hostile input, each target for SECONDS=60
 	@scripts/deps fuzz
@@ -112,6 +115,10 @@ deb: assemble ## build Debian packages with the series, in build/BASE/deb
 	@scripts/deps deb
 	@scripts/debian-package
 
+check-deb: ## have libvirt use the packages, in a bare Debian; SUITE=trixie
+	@scripts/deps distro
+	@scripts/check-distro "$(SUITE)" "make deb && scripts/check-deb"
+
 clean: ## remove what was built, unless there is unsaved work in its src
 	@scripts/series exported
 	rm -rf $(out) build/series
@@ -124,6 +131,6 @@ build-deps:
 
 .PHONY: help deps base assemble qemu qemu-base unpatched where where-base \
 	refresh series check soak check-series check-builds check-distro \
-	check-qemu bench fuzz demo check-kernel linux linux-refresh \
+	check-qemu bench fuzz release demo check-kernel linux linux-refresh \
 	linux-series check-linux-series kvm-modules \
-	install deb clean distclean build-deps
+	install deb check-deb clean distclean build-deps

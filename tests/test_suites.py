@@ -277,5 +277,52 @@ class QemuTest(unittest.TestCase):
         self.assertIn("fails on the base: 1", self.check()[1])
 
 
+# Stands in for the Makefile: records what was made, fails for what build/break has.
+CHECKS = """Makefile: ;
+FORCE: ;
+%: FORCE
+\t@echo $@ $(SUITE) >>build/asked; ! grep -qx $@ build/break && echo all of $@
+"""
+
+
+class ReleaseTest(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory(prefix="suites-")
+        self.addCleanup(folder.cleanup)
+        self.top = Path(folder.name)
+        copy(self.top)
+        (self.top / "Makefile").write_text(CHECKS)
+        git(self.top, "commit", "-q", "-a", "-m", "checks that take no time")
+        (self.top / "build" / BASE / "src").mkdir(parents=True)
+        (self.top / "build" / BASE / "src/VERSION").write_text("1.2.3")
+
+    def release(self, broken):
+        """Run it, and return the result and which checks it ran."""
+        (self.top / "build/break").write_text(broken)
+        asked = self.top / "build/asked"
+        asked.write_text("")
+        result = run("scripts/release", cwd=self.top, check=False,
+                     env={"BASE": BASE})
+        return result, asked.read_text().splitlines()
+
+    def test_it_stops_at_a_failure_and_goes_on_there(self):
+        result, asked = self.release("check-qemu\n")
+        self.assertEqual(result.returncode, 1)
+        self.assertIn("check-qemu failed", result.stdout)
+        self.assertEqual(asked[-1].strip(), "check-qemu")
+
+        result, asked = self.release("")
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertEqual(asked[0].strip(), "check-qemu")
+        self.assertIn("check-distro trixie", asked)
+        self.assertRegex(result.stdout, r"\n\| soak \| all of soak \| ")
+
+    def test_what_is_not_committed_is_not_released(self):
+        (self.top / "README.md").write_text("changed")
+        result, asked = self.release("")
+        self.assertEqual(result.returncode, 1)
+        self.assertEqual(asked, [])
+
+
 if __name__ == "__main__":
     unittest.main()
