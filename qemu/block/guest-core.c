@@ -5,6 +5,7 @@
  */
 
 #include "qemu/osdep.h"
+#include "qemu/bitmap.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/module.h"
@@ -50,10 +51,12 @@ typedef struct GuestCore {
     uint64_t head_size;
     uint64_t length;
     VMChangeStateEntry *vm_state;
+    MemoryListener memory;
     bool warned;
 
     QemuMutex lock;             /* guards what follows */
     uint8_t *head;              /* NULL: it could not be made */
+    QLIST_HEAD(, CoreSparse) sparse;
 } GuestCore;
 
 /*
@@ -234,6 +237,131 @@ static bool update_head(GuestCore *core, Error **errp)
 }
 
 /*
+ * RAM that the guest has only in parts: virtio-mem.  What is unplugged would
+ * read as zeros.
+ */
+
+typedef struct CoreSparse {
+    RamDiscardListener listener;
+    GuestCore *core;
+    MemoryRegion *mr;
+    hwaddr gpa;
+    uint64_t size, granularity;
+    unsigned long *plugged;
+    QLIST_ENTRY(CoreSparse) next;
+} CoreSparse;
+
+/* Called with core->lock held */
+static void sparse_set(CoreSparse *sparse, MemoryRegionSection *part,
+                       bool plugged)
+{
+    hwaddr offset = part->offset_within_address_space - sparse->gpa;
+    uint64_t first = offset / sparse->granularity;
+    uint64_t end = DIV_ROUND_UP(offset + int128_get64(part->size),
+                                sparse->granularity);
+
+    if (plugged) {
+        bitmap_set(sparse->plugged, first, end - first);
+    } else {
+        bitmap_clear(sparse->plugged, first, end - first);
+    }
+}
+
+static int sparse_populate(RamDiscardListener *listener,
+                           MemoryRegionSection *part)
+{
+    CoreSparse *sparse = container_of(listener, CoreSparse, listener);
+
+    QEMU_LOCK_GUARD(&sparse->core->lock);
+    sparse_set(sparse, part, true);
+    return 0;
+}
+
+static void sparse_discard(RamDiscardListener *listener,
+                           MemoryRegionSection *part)
+{
+    CoreSparse *sparse = container_of(listener, CoreSparse, listener);
+
+    QEMU_LOCK_GUARD(&sparse->core->lock);
+    sparse_set(sparse, part, false);
+}
+
+static void guest_core_region_add(MemoryListener *listener,
+                                  MemoryRegionSection *section)
+{
+    GuestCore *core = container_of(listener, GuestCore, memory);
+    RamDiscardManager *manager;
+    CoreSparse *sparse;
+
+    /* That of a confidential guest tells private from shared memory */
+    manager = memory_region_get_ram_discard_manager(section->mr);
+    if (!manager || memory_debug_guest()) {
+        return;
+    }
+    sparse = g_new0(CoreSparse, 1);
+    sparse->core = core;
+    sparse->mr = section->mr;
+    sparse->gpa = section->offset_within_address_space;
+    sparse->size = int128_get64(section->size);
+    sparse->granularity =
+        ram_discard_manager_get_min_granularity(manager, section->mr);
+    sparse->plugged = bitmap_new(DIV_ROUND_UP(sparse->size,
+                                              sparse->granularity));
+    WITH_QEMU_LOCK_GUARD(&core->lock) {
+        QLIST_INSERT_HEAD(&core->sparse, sparse, next);
+    }
+    ram_discard_listener_init(&sparse->listener, sparse_populate,
+                              sparse_discard, true);
+    ram_discard_manager_register_listener(manager, &sparse->listener, section);
+}
+
+static void guest_core_region_del(MemoryListener *listener,
+                                  MemoryRegionSection *section)
+{
+    GuestCore *core = container_of(listener, GuestCore, memory);
+    CoreSparse *sparse;
+
+    /* The BQL is held: nobody else changes the list */
+    QLIST_FOREACH(sparse, &core->sparse, next) {
+        if (sparse->mr == section->mr &&
+            sparse->gpa == section->offset_within_address_space) {
+            break;
+        }
+    }
+    if (!sparse) {
+        return;
+    }
+    ram_discard_manager_unregister_listener(
+        memory_region_get_ram_discard_manager(section->mr), &sparse->listener);
+    WITH_QEMU_LOCK_GUARD(&core->lock) {
+        QLIST_REMOVE(sparse, next);
+    }
+    g_free(sparse->plugged);
+    g_free(sparse);
+}
+
+/* Does the guest have what is at @gpa?  *@len is cut to what it has. */
+static bool is_plugged(GuestCore *core, hwaddr gpa, uint64_t *len)
+{
+    CoreSparse *sparse;
+    unsigned long first, end, last;
+
+    QEMU_LOCK_GUARD(&core->lock);
+    QLIST_FOREACH(sparse, &core->sparse, next) {
+        if (gpa < sparse->gpa || gpa - sparse->gpa >= sparse->size) {
+            continue;
+        }
+        first = (gpa - sparse->gpa) / sparse->granularity;
+        last = DIV_ROUND_UP(MIN(gpa - sparse->gpa + *len, sparse->size),
+                            sparse->granularity);
+        end = find_next_zero_bit(sparse->plugged, last, first);
+        *len = MIN(*len, sparse->gpa + end * sparse->granularity - gpa);
+        return end > first;
+    }
+    return true;
+}
+
+/*
  * Reads: in a worker thread, never with the BQL held, which a drain may hold
  * that waits for the read
  */
@@ -268,8 +396,11 @@ static RamReference *ram_at(hwaddr gpa, hwaddr *offset, hwaddr *len)
     return ram;
 }
 
+#define GONE    "the guest has no RAM there any more, as it had when the " \
+                "core was opened"
+
 /* *@len is cut to what one region has */
-static bool read_ram(hwaddr gpa, void *buf, uint64_t *len,
+static bool read_ram(GuestCore *core, hwaddr gpa, void *buf, uint64_t *len,
                      MemoryDebugScope *scope, Error **errp)
 {
     RamReference *ram;
@@ -279,15 +410,18 @@ static bool read_ram(hwaddr gpa, void *buf, uint64_t *len,
     if (!memory_debug_check(false, errp)) {
         return false;
     }
-    ram = ram_at(gpa, &offset, len);
+    ram = is_plugged(core, gpa, len) ? ram_at(gpa, &offset, len) : NULL;
     if (!ram) {
-        error_setg(errp, "the RAM that was there when the core was opened is "
-                   "not mapped any more");
+        error_setg(errp, GONE);
         return false;
     }
     result = memory_debug_read_ram(ram->mr, offset, gpa, buf, *len, scope,
                                    errp);
     call_rcu(ram, ram_unref, rcu);
+    if (result == MEMTX_OK && !is_plugged(core, gpa, len)) {
+        error_setg(errp, GONE);     /* meanwhile */
+        return false;
+    }
     return result == MEMTX_OK;
 }
 
@@ -333,7 +467,7 @@ static bool read_piece(GuestCore *core, uint64_t offset, void *buf,
     }
     *len = MIN(*len, block->size - offset);
     gpa = block->gpa + offset;
-    if (!read_ram(gpa, buf, len, scope, &err)) {
+    if (!read_ram(core, gpa, buf, len, scope, &err)) {
         trace_guest_core_read_failed(core, gpa, *len, error_get_pretty(err));
         memory_debug_remember_failure(gpa, false, false, err);
         error_free(err);
@@ -518,6 +652,7 @@ static int guest_core_open(BlockDriverState *bs, QDict *options, int flags,
     }
 
     qemu_mutex_init(&core->lock);
+    QLIST_INIT(&core->sparse);
     core->blocks = g_array_new(FALSE, FALSE, sizeof(CoreBlock));
     if (!lay_out(core, errp) || !refresh(core, errp)) {
         free_core(core);
@@ -527,6 +662,13 @@ static int guest_core_open(BlockDriverState *bs, QDict *options, int flags,
     core->vm_state = qemu_add_vm_change_state_handler_prio(guest_core_vm_state,
                                                            core, INT_MIN);
     qemu_register_reset(guest_core_reset, core);
+    core->memory = (MemoryListener) {
+        .name = "guest-core",
+        .priority = MEMORY_LISTENER_PRIORITY_MIN,
+        .region_add = guest_core_region_add,
+        .region_del = guest_core_region_del,
+    };
+    memory_listener_register(&core->memory, &address_space_memory);
     trace_guest_core_open(core, core->blocks->len, core->length);
     return 0;
 }
@@ -535,6 +677,7 @@ static void guest_core_close(BlockDriverState *bs)
 {
     GuestCore *core = bs->opaque;
 
+    memory_listener_unregister(&core->memory);
     qemu_unregister_reset(guest_core_reset, core);
     qemu_del_vm_change_state_handler(core->vm_state);
     free_core(core);

@@ -10,6 +10,7 @@
 #include "qemu/ctype.h"
 #include "qemu/cutils.h"
 #include "qemu/units.h"
+#include "block/block_int.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/misc/vmcoreinfo.h"
@@ -120,6 +121,19 @@ static void describe_access(MemoryDebugInfo *info)
     }
 }
 
+static strList *core_nodes(void)
+{
+    strList *names = NULL, **tail = &names;
+    BlockDriverState *bs = NULL;
+
+    while ((bs = bdrv_next_node(bs))) {
+        if (bs->drv && !strcmp(bs->drv->format_name, "guest-core")) {
+            QAPI_LIST_APPEND(tail, g_strdup(bs->node_name));
+        }
+    }
+    return names;
+}
+
 MemoryDebugInfo *qmp_query_memory_debug(Error **errp)
 {
     MemoryDebugInfo *info = g_new0(MemoryDebugInfo, 1);
@@ -137,6 +151,7 @@ MemoryDebugInfo *qmp_query_memory_debug(Error **errp)
     info->page_tables = page_tables();
     info->counts = memory_debug_guest() ? counts() : NULL;
     info->last_failure = last_failure();
+    info->core_nodes = core_nodes();
     return info;
 }
 
@@ -420,6 +435,9 @@ void hmp_info_memory_debug(Monitor *mon, const QDict *qdict)
     print_access(mon, info);
     print_tables(mon, info);
     print_counts(mon, info);
+    for (strList *name = info->core_nodes; name; name = name->next) {
+        monitor_printf(mon, "Core node:      %s\n", name->value);
+    }
     qapi_free_MemoryDebugInfo(info);
 }
 

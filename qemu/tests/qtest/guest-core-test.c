@@ -17,10 +17,14 @@
 #include "hw/misc/vmcoreinfo.h"
 #include "libqos/fw_cfg.h"
 #include "libqos/libqos-pc.h"
+#include "libqos/virtio-pci.h"
 #include "libqtest.h"
 #include "qobject/qdict.h"
 #include "qobject/qlist.h"
+#include "qobject/qstring.h"
 #include "standard-headers/linux/qemu_fw_cfg.h"
+#include "standard-headers/linux/virtio_config.h"
+#include "standard-headers/linux/virtio_mem.h"
 
 #define PLAIN       NULL
 #define CIPHER      ""
@@ -38,6 +42,8 @@
 #define NOTE_GPA    (20 * MiB)
 #define DIMM_GPA    (4 * GiB)
 #define DIMM_SIZE   (128 * MiB)
+#define VMEM_GPA    (8 * GiB)
+#define VMEM_BLOCK  (2 * MiB)
 #define TEXT        "OSRELEASE=6.1\n"
 
 /* ACPI memory hot-plug registers, docs/specs/acpi_mem_hotplug.rst */
@@ -503,6 +509,37 @@ static void test_policy_forbids(void)
     qtest_shutdown(qs);
 }
 
+static void assert_core_nodes(QTestState *qts, const char *const *names)
+{
+    QDict *info = query_memory_debug(qts);
+    g_autofree char *text = qtest_hmp(qts, "info memory-debug");
+    const QListEntry *entry;
+
+    QLIST_FOREACH_ENTRY(qdict_get_qlist(info, "core-nodes"), entry) {
+        QString *name = qobject_to(QString, qlist_entry_obj(entry));
+        g_autofree char *line = g_strdup_printf("Core node:      %s\r\n",
+                                                *names);
+
+        g_assert_cmpstr(qstring_get_str(name), ==, *names++);
+        g_assert_nonnull(strstr(text, line));
+    }
+    g_assert_null(*names);
+    qobject_unref(info);
+}
+
+static void test_nodes_are_listed(void)
+{
+    QOSState *qs = start_stopped_guest(CIPHER);
+
+    assert_core_nodes(qs->qts, (const char *const []) { NULL });
+    add_core(qs->qts);
+    add_null_target(qs->qts, MiB);
+    assert_core_nodes(qs->qts, (const char *const []) { "core0", NULL });
+    remove_node(qs->qts, "core0");
+    assert_core_nodes(qs->qts, (const char *const []) { NULL });
+    qtest_shutdown(qs);
+}
+
 static void test_needs_read_only(void)
 {
     QOSState *qs = start_stopped_guest(CIPHER);
@@ -564,6 +601,99 @@ static void test_hotplug(const void *properties)
     qtest_shutdown(qs);
 }
 
+static QVirtioPCIDevice *start_virtio_mem(QOSState *qs)
+{
+    QPCIAddress address = { .devfn = QPCI_DEVFN(5, 0) };
+    QVirtioPCIDevice *dev = virtio_pci_new(qs->pcibus, &address);
+
+    qvirtio_pci_device_enable(dev);
+    qvirtio_start_device(&dev->vdev);
+    qvirtio_set_features(&dev->vdev, qvirtio_get_features(&dev->vdev) &
+                         ((1ull << VIRTIO_F_VERSION_1) |
+                          (1ull << VIRTIO_MEM_F_UNPLUGGED_INACCESSIBLE)));
+    return dev;
+}
+
+/* The guest plugs or unplugs a block */
+static void virtio_mem_request(QOSState *qs, QVirtioPCIDevice *dev,
+                               QVirtQueue *vq, uint16_t type, uint64_t gpa)
+{
+    struct virtio_mem_req req = {
+        .type = cpu_to_le16(type),
+        .u.plug = { .addr = cpu_to_le64(gpa), .nb_blocks = cpu_to_le16(1) },
+    };
+    struct virtio_mem_resp resp;
+    uint64_t addr = guest_alloc(&qs->alloc, sizeof(req) + sizeof(resp));
+    uint32_t head;
+
+    qtest_memwrite(qs->qts, addr, &req, sizeof(req));
+    head = qvirtqueue_add(qs->qts, vq, addr, sizeof(req), false, true);
+    qvirtqueue_add(qs->qts, vq, addr + sizeof(req), sizeof(resp), true, false);
+    qvirtqueue_kick(qs->qts, &dev->vdev, vq, head);
+    qvirtio_wait_used_elem(qs->qts, &dev->vdev, vq, head, NULL,
+                           60 * G_USEC_PER_SEC);
+    qtest_memread(qs->qts, addr + sizeof(req), &resp, sizeof(resp));
+    g_assert_cmpint(le16_to_cpu(resp.type), ==, VIRTIO_MEM_RESP_ACK);
+    guest_free(&qs->alloc, addr);
+}
+
+static void set_requested_size(QTestState *qts, uint64_t size)
+{
+    qtest_qmp_assert_success(qts, "{'execute': 'qom-set', 'arguments': "
+                             "{'path': '/machine/peripheral/vm0', 'property': "
+                             "'requested-size', 'value': %" PRIu64 "}}", size);
+}
+
+/* What the guest has given back is an error, and so it stays in its core */
+static void test_virtio_mem(void)
+{
+    QOSState *qs = qtest_pc_boot(
+        "-machine pc -m 32M,maxmem=10G -nodefaults "
+        "-object memory-backend-ram,id=m0,size=128M "
+        "-device virtio-mem-pci,id=vm0,memdev=m0,addr=5,block-size=2M,"
+        "requested-size=6M,memaddr=0x200000000");
+    QTestState *qts = qs->qts;
+    QVirtioPCIDevice *dev = start_virtio_mem(qs);
+    QVirtQueue *vq = qvirtqueue_setup(&dev->vdev, &qs->alloc, 0);
+    uint64_t size, first, second;
+
+    qvirtio_set_driver_ok(&dev->vdev);
+    virtio_mem_request(qs, dev, vq, VIRTIO_MEM_REQ_PLUG, VMEM_GPA);
+    virtio_mem_request(qs, dev, vq, VIRTIO_MEM_REQ_PLUG,
+                       VMEM_GPA + VMEM_BLOCK);
+    add_core(qts);
+    size = core_size(qts);
+    first = size - 2 * VMEM_BLOCK;      /* it is the last memory */
+    second = first + VMEM_BLOCK;
+    assert_reads(qts, first, 2 * VMEM_BLOCK, true);
+
+    set_requested_size(qts, VMEM_BLOCK);
+    virtio_mem_request(qs, dev, vq, VIRTIO_MEM_REQ_UNPLUG,
+                       VMEM_GPA + VMEM_BLOCK);
+    g_assert_cmpint(core_size(qts), ==, size);
+    assert_reads(qts, first, VMEM_BLOCK, true);
+    assert_reads(qts, second, DUMP_PAGE, false);
+    assert_reads(qts, second + VMEM_BLOCK - DUMP_PAGE, DUMP_PAGE, false);
+    assert_reads(qts, second - DUMP_PAGE, 2 * DUMP_PAGE, false);
+    assert_reads(qts, second - DUMP_PAGE, DUMP_PAGE, true);
+
+    /* It is back; what is plugged for the first time has no place */
+    set_requested_size(qts, 3 * VMEM_BLOCK);
+    virtio_mem_request(qs, dev, vq, VIRTIO_MEM_REQ_PLUG,
+                       VMEM_GPA + VMEM_BLOCK);
+    virtio_mem_request(qs, dev, vq, VIRTIO_MEM_REQ_PLUG,
+                       VMEM_GPA + 2 * VMEM_BLOCK);
+    assert_reads(qts, first, 2 * VMEM_BLOCK, true);
+    g_assert_cmpint(core_size(qts), ==, size);
+    remove_node(qts, "core0");
+    add_core(qts);
+    g_assert_cmpint(core_size(qts), ==, size + VMEM_BLOCK);
+
+    qvirtqueue_cleanup(dev->vdev.bus, vq, &qs->alloc);
+    qos_object_destroy(&dev->obj);
+    qtest_shutdown(qs);
+}
+
 /* Slow reads of guest memory are drained, and nothing hangs */
 static void test_changes_while_reading(void)
 {
@@ -619,8 +749,10 @@ int main(int argc, char **argv)
     qtest_add_func("/guest-core/backend-reads", test_backend_reads);
     qtest_add_func("/guest-core/policy-forbids", test_policy_forbids);
     qtest_add_func("/guest-core/needs-read-only", test_needs_read_only);
+    qtest_add_func("/guest-core/nodes-are-listed", test_nodes_are_listed);
     qtest_add_data_func("/guest-core/hotplug/plain", PLAIN, test_hotplug);
     qtest_add_data_func("/guest-core/hotplug/cipher", CIPHER, test_hotplug);
+    qtest_add_func("/guest-core/virtio-mem", test_virtio_mem);
     qtest_add_func("/guest-core/changes-while-reading",
                    test_changes_while_reading);
     qtest_add_func("/guest-core/quit-while-reading",
