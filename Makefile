@@ -67,6 +67,12 @@ check-distro: ## run demo and check in a bare Debian; SUITE=trixie
 	@scripts/deps distro
 	@scripts/check-distro "$(SUITE)"
 
+check-clients: qemu unpatched ## run crash, drgn, libvirt... of SUITE="bookworm testing"
+	@scripts/deps distro
+	@QEMU=$(CURDIR)/$(out)/out/qemu-system-x86_64 \
+		QEMU_BASE=$(CURDIR)/$(out)/base/out/qemu-system-x86_64 \
+		scripts/check-clients $(SUITE)
+
 check-qemu: qemu qemu-base ## compare QEMU's own tests on both, the unpatched first
 	@scripts/check-qemu
 
@@ -131,6 +137,7 @@ build-deps:
 
 .PHONY: help deps base assemble qemu qemu-base unpatched where where-base \
 	refresh series check soak check-series check-builds check-distro \
-	check-qemu bench fuzz release demo check-kernel linux linux-refresh \
+	check-clients check-qemu bench fuzz release demo check-kernel linux \
+	linux-refresh \
 	linux-series check-linux-series kvm-modules \
 	install deb check-deb clean distclean build-deps

@@ -249,6 +249,8 @@ class RunningGuest(LinuxCase):
 class Disturbed(LinuxCase):
     """QEMU has to answer and to end, whatever a reader does."""
 
+    iothread = True
+
     def setUp(self):
         super().setUp()
         self.mark = self.guest.folder / 'reading'
@@ -279,7 +281,7 @@ class Disturbed(LinuxCase):
             self.guest.qmp.cmd('system_reset')
             self.guest.cont()
 
-        with core.Core(self.guest):
+        with core.Core(self.guest, self.iothread):
             good, bad = self.read_meanwhile(disturb)
         self.assertGreater(good, 0)
         self.assertEqual(bad, 0)
@@ -291,7 +293,7 @@ class Disturbed(LinuxCase):
              'somebody to read', 60)
 
     def test_2_removal(self):
-        with core.Core(self.guest):
+        with core.Core(self.guest, self.iothread):
             good, _ = self.read_meanwhile(self.wait_for_reads)
             self.assertGreater(good, 0)
         core.add_node(self.guest.qmp)
@@ -303,9 +305,15 @@ class Disturbed(LinuxCase):
             status.append(self.guest.quit())
 
         status = []
-        core.Core(self.guest).__enter__()
+        core.Core(self.guest, self.iothread).__enter__()
         self.guest.stop()
         good, bad = self.read_meanwhile(quit_while_reading)
         self.assertEqual(status, [0])
         self.assertGreater(good, 0)
         self.assertGreater(bad, 0)
+
+
+class DisturbedMainLoop(Disturbed):
+    """The same where the main loop serves the reader."""
+
+    iothread = False

@@ -12,11 +12,13 @@ NODE = 'core0'
 class Core:
     """A context manager: a core node of @qemu, and a FUSE export of it.
 
-    `path` is the file.  SkipTest where this user cannot mount.
+    It is served by an iothread of its own, or else by the main loop.  `path`
+    is the file.  SkipTest where this user cannot mount.
     """
 
-    def __init__(self, qemu):
+    def __init__(self, qemu, iothread=True):
         self.qmp = qemu.qmp
+        self._thread = {'iothread': NODE} if iothread else {}
         self.path = qemu.folder / 'core'
 
     def __enter__(self):
@@ -33,13 +35,14 @@ class Core:
             raise unittest.SkipTest('there is no /dev/fuse that this user may '
                                     'open')
         self.path.touch()
-        self.qmp.cmd('object-add', qom_type='iothread', id=NODE)
+        if self._thread:
+            self.qmp.cmd('object-add', qom_type='iothread', id=NODE)
         try:
             self.qmp.cmd('block-export-add', type='fuse', id=NODE,
-                         node_name=NODE, iothread=NODE,
-                         mountpoint=str(self.path))
+                         node_name=NODE, mountpoint=str(self.path),
+                         **self._thread)
         except QMPError as e:
-            self.qmp.cmd('object-del', id=NODE)
+            self._remove_thread()
             if 'mount' in e.desc:
                 raise unittest.SkipTest(f'{e.desc}: fuse3 or root is needed'
                                         ) from None
@@ -49,8 +52,12 @@ class Core:
         self.qmp.cmd('block-export-del', id=NODE, mode='hard')
         self.qmp.wait_event('BLOCK_EXPORT_DELETED')
         remove_node(self.qmp)
-        self.qmp.cmd('object-del', id=NODE)
+        self._remove_thread()
         self.path.unlink()
+
+    def _remove_thread(self):
+        if self._thread:
+            self.qmp.cmd('object-del', id=NODE)
 
 
 def add_node(qmp):
