@@ -338,7 +338,7 @@ class RealGdb(Case):
     def test_software_breakpoint_lands_in_private_memory(self):
         """And is gone when gdb has gone."""
         tick, gpa = self.payload.symbols['moved_tick'], self.map['MOVED']
-        commands = (f'break *{tick:#x}', 'set breakpoint always-inserted on',
+        commands = ('set breakpoint always-inserted on', f'break *{tick:#x}',
                     f'maintenance packet m{tick:x},1')
         self.assertIn('received: "cc"', self.gdb(*commands))
         self.assertEqual(self.guest.host_memory(gpa, 1), b'\0')
