@@ -74,6 +74,7 @@ class Run:
                                         guest.core))
         found.add('gdbstub', self.row('gdbstub', tools.LIVE, guest,
                                       guest.gdb_socket))
+        guest.stop()
         return found.rst()
 
     def others(self, guest):

@@ -146,7 +146,6 @@ def lldb_live(root, guest, path):
                     '-o', 'settings set target.max-string-summary-length 4096',
                     '-o', f'memory read -f s 0x{guest.banner.va:x}',
                     '-o', 'process detach', guest.vmlinux)
-    guest.stop()
     expect(re.escape(guest.facts.version), said)
     expect(CRASHED, said)
 
