@@ -340,8 +340,9 @@ static void guest_core_region_del(MemoryListener *listener,
     g_free(sparse);
 }
 
-/* Does the guest have what is at @gpa?  *@len is cut to what it has. */
-static bool is_plugged(GuestCore *core, hwaddr gpa, uint64_t *len)
+/* Does the guest have @mr's RAM at @gpa?  *@len is cut to what it has. */
+static bool is_plugged(GuestCore *core, MemoryRegion *mr, hwaddr gpa,
+                       uint64_t *len)
 {
     CoreSparse *sparse;
     unsigned long first, end, last;
@@ -358,7 +359,8 @@ static bool is_plugged(GuestCore *core, hwaddr gpa, uint64_t *len)
         *len = MIN(*len, sparse->gpa + end * sparse->granularity - gpa);
         return end > first;
     }
-    return true;
+    /* It may be mapped anew at this moment */
+    return memory_debug_guest() || !memory_region_has_ram_discard_manager(mr);
 }
 
 /*
@@ -396,33 +398,32 @@ static RamReference *ram_at(hwaddr gpa, hwaddr *offset, hwaddr *len)
     return ram;
 }
 
-#define GONE    "the guest has no RAM there any more, as it had when the " \
-                "core was opened"
-
 /* *@len is cut to what one region has */
 static bool read_ram(GuestCore *core, hwaddr gpa, void *buf, uint64_t *len,
                      MemoryDebugScope *scope, Error **errp)
 {
+    MemTxResult result = MEMTX_DECODE_ERROR;
+    bool gone = true;
     RamReference *ram;
     hwaddr offset;
-    MemTxResult result;
 
     if (!memory_debug_check(false, errp)) {
         return false;
     }
-    ram = is_plugged(core, gpa, len) ? ram_at(gpa, &offset, len) : NULL;
-    if (!ram) {
-        error_setg(errp, GONE);
-        return false;
+    ram = ram_at(gpa, &offset, len);
+    if (ram && is_plugged(core, ram->mr, gpa, len)) {
+        result = memory_debug_read_ram(ram->mr, offset, gpa, buf, *len, scope,
+                                       errp);
+        gone = result == MEMTX_OK && !is_plugged(core, ram->mr, gpa, len);
     }
-    result = memory_debug_read_ram(ram->mr, offset, gpa, buf, *len, scope,
-                                   errp);
-    call_rcu(ram, ram_unref, rcu);
-    if (result == MEMTX_OK && !is_plugged(core, gpa, len)) {
-        error_setg(errp, GONE);     /* meanwhile */
-        return false;
+    if (ram) {
+        call_rcu(ram, ram_unref, rcu);
     }
-    return result == MEMTX_OK;
+    if (gone) {
+        error_setg(errp, "the guest has no RAM there any more, as it had when "
+                   "the core was opened");
+    }
+    return result == MEMTX_OK && !gone;
 }
 
 static bool read_head(GuestCore *core, uint64_t offset, void *buf,

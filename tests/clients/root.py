@@ -37,7 +37,7 @@ class Root:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options)
         text = done.stdout.decode(errors='replace').replace('\r', '\n')
         if done.returncode == 124:
-            raise dump.ToolError(f'{words[0]} hangs; it says:\n{text}')
+            raise dump.ToolError(f'{words[0]} hangs')
         if done.returncode:
             raise dump.ToolError(f'{text}\n{words[0]} ended with '
                                  f'{done.returncode}'.lstrip())
