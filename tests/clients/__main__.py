@@ -58,7 +58,7 @@ class Run:
 
     def files(self, guest):
         """The table of tools and formats."""
-        found = table.Table(self.root.name, [''] + [
+        found = table.Table(self.root.name, ['file'] + [
             f'{name} {self.root.version(package)}'
             for name, package in tools.PACKAGES.items()])
         for kind in (dump.ELF, guests.PAGING, *dump.FLATTENED, *dump.RAW):
@@ -80,7 +80,7 @@ class Run:
     def others(self, guest):
         """The table of what has one answer."""
         found = table.Table(f'{self.root.name}: libvirt, and the core node by '
-                            'NBD', ['', 'works'])
+                            'NBD', ['what', 'works'])
         name = f'nbdcopy {self.root.version("libnbd-bin")}'
         found.add(name, [self.check(name, tools.nbdcopy, self.root, guest,
                                     guest.nbd)])
