@@ -89,7 +89,3 @@ class Pair(normal.Pair):
     def __init__(self, base, series):
         self.samples = {'item': ([common.Sample(base, base)],
                                  [common.Sample(series, series)])}
-
-
-if __name__ == '__main__':
-    unittest.main()

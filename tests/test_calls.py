@@ -350,6 +350,3 @@ def kvm_classes():
 for case in kvm_classes():
     globals()[case.__name__] = case
 del case
-
-if __name__ == '__main__':
-    unittest.main()

@@ -652,7 +652,3 @@ class SnpOnKvm(Snp, unittest.TestCase):
 class TdxScripted(Snp, unittest.TestCase):
     kind = 'tdx'
     seconds = SECONDS * 0.1
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 
-from lib import core, dump, gdb, linux
+from lib import core, dump, linux
 from lib.case import LinuxCase
 from lib.qmp import QMPError
 from lib.wait import poll

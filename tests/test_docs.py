@@ -45,7 +45,3 @@ class Manual(unittest.TestCase):
                 require(f'docs/{page}', page)
                 text = (BUILD / 'src' / 'docs' / page).read_text()
                 self.assertIn(':ref:`encrypted-guest-debug`', text)
-
-
-if __name__ == '__main__':
-    unittest.main()

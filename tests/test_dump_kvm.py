@@ -205,7 +205,3 @@ for_each_guest(globals(), DumpForbidden, {
     kind.title().replace('-', ''): {
         'kind': kind, 'settings': {'unified': 1, 'debug': False}}
     for kind in KINDS})
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -92,7 +92,3 @@ class NormalGuest(unittest.TestCase):
             refusals.append((caught.exception.desc,
                              (guest.folder / 'dump.elf').stat().st_size))
         self.assertEqual(*refusals)
-
-
-if __name__ == '__main__':
-    unittest.main()

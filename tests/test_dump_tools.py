@@ -3,7 +3,6 @@
 
 import shutil
 import subprocess
-import unittest
 
 from lib import dump, gdb, linux
 from lib.case import LinuxCase
@@ -209,7 +208,3 @@ class UnreadablePage(DumpCase):
         why = 'read error' if kind == dump.ELF else 'page excluded'
         self.assertIn(f'rd: {why}: physical address: {note:x}', said)
         self.assertNotIn(f'{second:x}  type: "8-bit', said)
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -244,7 +244,3 @@ class WindowsDump(unittest.TestCase):
 def memory_is_encrypted(guest):
     """Is it a simulated encrypted guest?"""
     return any('sim-encrypted-guest' in word for word in guest.command)
-
-
-if __name__ == '__main__':
-    unittest.main()

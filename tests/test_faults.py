@@ -76,7 +76,3 @@ class Judge(unittest.TestCase):
 
     def test_pages_of_a_door_are_the_guests(self):
         self.assertEqual(TRUTH[:16], b'PRV %08x ok\n' % faults.TEXT)
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -115,7 +115,3 @@ class FirmwareLog(unittest.TestCase):
         pages = 129 * MIB // 4096
         self.assertEqual(counters['bytes-read'], pages * 16)
         self.assertEqual(counters['reads'], pages)
-
-
-if __name__ == '__main__':
-    unittest.main()

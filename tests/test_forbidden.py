@@ -502,7 +502,3 @@ class Finds(unittest.TestCase):
             b'x' * 100 + b'PRV 00240000 ok\n') + bytes(10)))
         self.assertIsNone(needle.in_text('0000000000240000: Cannot access'))
         self.assertIsNone(needle.in_bytes(bytes(4096) + b'PRV 1024'))
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -33,7 +33,3 @@ class Corpus(unittest.TestCase):
         inputs = list((TOP / 'tests/fuzz/corpus').glob('*/*'))
         self.assertLess(len(inputs), 1000)
         self.assertLess(sum(path.stat().st_size for path in inputs), LIMIT)
-
-
-if __name__ == '__main__':
-    unittest.main()

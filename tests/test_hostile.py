@@ -249,7 +249,3 @@ class Changing(unittest.TestCase):
 
     def test_all_doors_on_an_encrypted_guest(self):
         self.check('')
-
-
-if __name__ == '__main__':
-    unittest.main()

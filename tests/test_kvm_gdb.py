@@ -261,7 +261,3 @@ class Stock(unittest.TestCase):
                 with self.assertRaises(Timeout):
                     rsp.ask('vCont;s:1', 2)
                 self.assertTrue(guest.qmp.cmd('query-status')['running'])
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -49,7 +49,3 @@ class Hardware(unittest.TestCase):
         self.assertEqual(status, 2, output)
         self.assertIn('45 of 45 checks were not tried.', output)
         self.assertNotIn(' ok\n', output)
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -6,7 +6,6 @@ import unittest
 from lib import doors
 from lib.kvm_case import (DEBUG_IOCTLS, DEBUGGABLE, TDX_DEBUG, KvmCase,
                           debuggable, for_each_guest)
-from lib.rsp import RSPError
 from lib.standin import StandIn
 from payload.build import text_lines
 
@@ -173,7 +172,3 @@ class Query(unittest.TestCase):
                 self.assertEqual(guest.calls(
                     'KVM_SEV_DBG_ENCRYPT', 'KVM_MEMORY_ENCRYPT_WRITE_MEMORY'),
                     [])
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -782,7 +782,3 @@ class AllRam(unittest.TestCase):
         # page tables may have been read
         self.assertEqual([call for call in guest.calls(*DEBUG_IOCTLS)
                           if int(call.details['gpa'], 16) in rom], [])
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -411,7 +411,3 @@ class OtherKind(unittest.TestCase):
                   '-vga', 'none', ram_mib=64,
                   machine='q35,confidential-guest-support=cg0') as guest:
             self.check(guest)
-
-
-if __name__ == '__main__':
-    unittest.main()

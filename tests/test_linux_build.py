@@ -70,7 +70,3 @@ class BuildsOffline(unittest.TestCase):
         self.assertEqual(status, 1, output)
         self.assertRegex(output, 'is damaged')
         self.assertEqual(list(self.cache.glob('*/vmlinux')), [])
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -265,7 +265,3 @@ class Both(LinuxCase):
         event = self.guest.qmp.wait_event('DUMP_COMPLETED')['data']
         self.assertIn('Broken pipe', event['error'])
         self.assertEqual(event['result']['status'], 'failed')
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -54,7 +54,3 @@ class Demonstration(unittest.TestCase):
         self.assertRegex(output.getvalue(), r'\d+ of \d+ comparisons FAILED')
         self.assertIn('THE HOST SEES IT', output.getvalue())
         self.assertIn('NOT REFUSED', output.getvalue())
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -3,7 +3,6 @@
 
 import random
 import re
-import unittest
 
 from lib import gdb, linux, qemu
 from lib.case import LinuxCase
@@ -278,7 +277,3 @@ class DebugsNormal(DebugsEncrypted):
 
     encrypted = None
     kind = 'normal'
-
-
-if __name__ == '__main__':
-    unittest.main()

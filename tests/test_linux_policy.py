@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """A guest whose policy forbids debugging shows nothing, by any door."""
 
-import unittest
-
 from lib import doors
 from lib.case import LinuxCase
 from lib.rsp import RSP, RSPError
@@ -92,7 +90,3 @@ class ProtectsRegisters(LinuxCase):
             doors.hmp(self.guest, f'x /8xb 0x{place.va:x}')
         self.assertIn('registers', str(caught.exception))
         self.assert_hidden(place.pa, text)
-
-
-if __name__ == '__main__':
-    unittest.main()

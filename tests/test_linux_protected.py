@@ -3,7 +3,6 @@
 
 import base64
 import re
-import unittest
 
 from lib import doors, gdb
 from lib.case import LinuxCase
@@ -332,7 +331,3 @@ class NoAccess(LinuxCase):
                 output = self.guest.qmp.hmp(line)
                 self.assertRegex(output, "property 'access'|encrypted")
                 self.assertNotRegex(output, r'^[0-9a-f]{16}[:-]')
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Every way to read a guest's memory shows what the guest itself sees."""
 
-import unittest
-
 from lib import doors
 from lib.case import LinuxCase
 from lib.wait import poll
@@ -161,7 +159,3 @@ class ReadsNormal(ReadsEncrypted):
     """An ordinary guest: the doors show the same as ever."""
 
     encrypted = None
-
-
-if __name__ == '__main__':
-    unittest.main()

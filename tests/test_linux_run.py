@@ -144,7 +144,3 @@ class EndsAndBeginsAgain(LinuxCase):
             with self.subTest(door.__doc__):
                 self.assertEqual(door(self.guest, addr, len(text)), text)
         self.assert_hidden(symbol.pa, text)
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -189,6 +189,3 @@ def add_test(name, removed):
 
 for object_name, gone in OBJECTS.items():
     add_test(object_name, gone)
-
-if __name__ == "__main__":
-    unittest.main()

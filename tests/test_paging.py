@@ -242,7 +242,3 @@ class SystemManagement(unittest.TestCase):
         self.assertEqual(stock, ours)
         self.assertEqual(ours[1], 'gpa: 0xa2234\n')
         self.assertEqual(bytes.fromhex(ours[-1]), b'SMM!')
-
-
-if __name__ == '__main__':
-    unittest.main()

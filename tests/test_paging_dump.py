@@ -301,7 +301,3 @@ class Encrypted(unittest.TestCase):
             with self.assertRaisesRegex(
                     QMPError, 'cannot read the page table at 0x101000: '):
                 pages(guest)
-
-
-if __name__ == '__main__':
-    unittest.main()

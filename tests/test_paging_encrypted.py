@@ -364,7 +364,3 @@ class Hostile(unittest.TestCase):
                 self.assertEqual(guest.hmp('gva2gpa 0x123'),
                                  f'gpa: {ROOT + 0x123:#x}\n')
                 self.assertEqual(len(guest.hmp('info tlb').splitlines()), 1)
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -493,7 +493,3 @@ class EveryBaseTest(unittest.TestCase):
                 with self.subTest(part):
                     self.assertRegex((covers / f"{part}.txt").read_text(),
                                      r"\A.{10,70}\n\n")
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -319,7 +319,3 @@ class Log(unittest.TestCase):
         guest.quit()
         self.assertIn('count KVM_SEV_LAUNCH_FINISH calls=1 errors=0',
                       guest.stand_in_log())
-
-
-if __name__ == '__main__':
-    unittest.main()

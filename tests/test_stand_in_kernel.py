@@ -110,7 +110,3 @@ for change, words in (
         ('removal_of_a_slot_during_a_read', 'removal of a memory slot')):
     define_violation(change, words, unified=1, tdx_debug=1,
                      page_latency_us=100000)
-
-
-if __name__ == '__main__':
-    unittest.main()

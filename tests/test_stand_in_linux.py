@@ -40,7 +40,3 @@ class SevLinuxOnStockQemu(unittest.TestCase):
         text = self.guest.kernel_read(banner.va, 64)
         self.assertTrue(text.startswith(b'Linux version'), text)
         self.assertNotEqual(doors.xp(self.guest, banner.pa, 64), text)
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -108,7 +108,3 @@ class RepositoryTest(unittest.TestCase):
             for path in files():
                 with self.subTest(f"{host.decode()} in {path.name}"):
                     self.assertNotIn(host, path.read_bytes())
-
-
-if __name__ == "__main__":
-    unittest.main()

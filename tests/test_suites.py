@@ -324,5 +324,67 @@ class ReleaseTest(unittest.TestCase):
         self.assertEqual(asked, [])
 
 
-if __name__ == "__main__":
-    unittest.main()
+# Its class cleanup fails, and a sanitizer speaks.
+SMALL = """
+import os
+import time
+import unittest
+
+class Case(unittest.TestCase):
+    def test_passes(self):
+        pass
+
+class Cleanup(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.addClassCleanup(lambda: 1 / 0)
+
+    def test_passes(self):
+        pass
+
+class Report(unittest.TestCase):
+    def test_passes(self):
+        if 'REPORTS' in os.environ:
+            open(os.environ['REPORTS'] + '/report.1', 'w').write('a race')
+
+class Hang(unittest.TestCase):
+    def test_hangs(self):
+        time.sleep(3600)
+"""
+
+
+class PytestTest(unittest.TestCase):
+    """tests/conftest.py sees what a file of tests does wrong."""
+
+    def pytest(self, word, **env):
+        """The exit status and the output of a small file's class @word."""
+        folder = tempfile.TemporaryDirectory(prefix="pytest-")
+        self.addCleanup(folder.cleanup)
+        for name in "conftest.py", "pytest.ini", "lib", "sanitize":
+            Path(folder.name, name).symlink_to(TOP / "tests" / name)
+        Path(folder.name, "test_small.py").write_text(SMALL)
+        result = run("/usr/bin/python3", "-B", "-m", "pytest", "-k", word,
+                     folder.name, check=False,
+                     env={"TMPDIR": folder.name, "PYTHONPATH": "", **env})
+        return result.returncode, result.stdout
+
+    def test_nothing_wrong(self):
+        status, output = self.pytest("Case", SANITIZE="1")
+        self.assertEqual(status, 0, output)
+        self.assertIn("1 passed", output)
+
+    def test_class_cleanup_that_fails(self):
+        status, output = self.pytest("Cleanup")
+        self.assertEqual(status, 1, output)
+        self.assertIn("ZeroDivisionError", output)
+
+    def test_report_of_a_sanitizer(self):
+        status, output = self.pytest("Report", SANITIZE="1")
+        self.assertEqual(status, 1, output)
+        self.assertIn("sanitizer's report report.1:\na race", output)
+        self.assertEqual(self.pytest("Report")[0], 0)
+
+    def test_test_that_hangs(self):
+        status, output = self.pytest("Hang", SLOWNESS="0.001")
+        self.assertEqual(status, 1, output)
+        self.assertIn("Timeout >", output)

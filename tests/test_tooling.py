@@ -385,7 +385,3 @@ class BuiltTest(unittest.TestCase):
             result = self.starts(f"{prefix}/bin/qemu-system-x86_64")
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assertRegex(result.stdout, f"{BASE}[.]")
-
-
-if __name__ == "__main__":
-    unittest.main()

@@ -63,7 +63,3 @@ class Vapic(unittest.TestCase):
             self.hypercall('q35,confidential-guest-support=cg0',
                            '-object', 'sim-encrypted-guest,id=cg0'),
             HYPERCALL)
-
-
-if __name__ == '__main__':
-    unittest.main()

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from . import sanitizer
 from .console import Console
 from .qmp import QMP
 from .wait import Timeout, accept, end_of, listen
@@ -132,7 +133,7 @@ class Qemu:
     def _end(self):
         # UndefinedBehaviorSanitizer may not find its way to the reports
         if ': runtime error: ' in self.log():
-            print(self.log(), file=sys.stderr)
+            sanitizer.report(self.log())
         if self.process and self.process.poll() is None:
             self.process.terminate()
             try:

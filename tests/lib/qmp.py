@@ -1,5 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""QMP client over a connected socket (QEMU: docs/interop/qmp-spec.rst)."""
+"""QMP client over a connected socket (QEMU: docs/interop/qmp-spec.rst).
+
+Not QEMU's python/qemu/qmp: there, the sessions of a thread share an event loop,
+so that no other thread can use one of them; an answer has 10 MB at most; and a
+limit on time is fixed. Starting QEMU is ours (qemu.py) because of such limits,
+and because a QEMU ends with its test, whatever ends that.
+"""
 
 import json
 import socket

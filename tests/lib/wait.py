@@ -5,14 +5,26 @@ No test fails because the machine is slow: a deadline is longer on a slow
 machine, and becomes longer while other programs want its processors.
 """
 
+import hashlib
 import os
 import socket
 import time
 
-# How many times longer everything may take: tests/run has measured the machine,
-# and knows what sanitizers cost
+from . import sanitizer
+
+# How many times longer everything may take: tests/run has measured that
 SLOWNESS = float(os.environ.get('SLOWNESS', 1))
 MOST = 8            # a hang is told from a busy machine in the end
+
+
+def measure():
+    """How many times slower a processor is than usual, and sanitizers are."""
+    rounds, usual, times = 100000, 0.06, []
+    for _ in range(3):
+        start = time.process_time()
+        hashlib.pbkdf2_hmac('sha256', b'', b'', rounds)
+        times.append(time.process_time() - start)
+    return max(1, min(times) / usual) * sanitizer.SLOWNESS[sanitizer.SANITIZE]
 
 
 def busy():
@@ -127,3 +139,7 @@ def receive(sock, deadline, what, size=65536):
             continue        # the deadline may be later by now
         except ConnectionResetError:
             return b''
+
+
+if __name__ == '__main__':
+    print(f'{measure():.2f}')
