@@ -13,6 +13,7 @@ from lib import doors, dump, gdb
 from lib.kvm_case import debuggable
 from lib.qemu import Qemu
 from lib.standin import BUILD, StandIn, has_kvm
+from lib.wait import Deadline
 from payload.build import build, text_lines
 
 PAGE = 4096
@@ -29,10 +30,10 @@ RAM_MIB = 16
 class Simulated(Qemu):
     """The payload in a simulated encrypted guest."""
 
-    def __init__(self):
+    def __init__(self, *args):
         self.payload = build('plain', str(BUILD), 0)
         super().__init__(
-            '-accel', 'tcg', '-vga', 'none', '-bios', self.payload.image,
+            '-accel', 'tcg', *args, '-vga', 'none', '-bios', self.payload.image,
             '-object', 'sim-encrypted-guest,id=cg0', ram_mib=RAM_MIB,
             machine='q35,confidential-guest-support=cg0')
 
@@ -320,6 +321,27 @@ class SimulatedGuest(Calls, Much, Gdb, unittest.TestCase):
 
     open_guest = Simulated
     shared = 0
+
+
+class VcpusWithTheSamePageTables(unittest.TestCase):
+    """A dump with paging reads the tables once, not once for each vCPU."""
+
+    def calls(self, cpus):
+        """Calls that it makes when all @cpus use the same tables."""
+        with Simulated('-smp', str(cpus), '-cpu', 'max') as guest:
+            guest.wait_running()
+            deadline = Deadline(30)
+            root = f'CR3={guest.payload.phys("pml4"):016x}'
+            while guest.qmp.hmp('info registers -a').count(root) < cpus:
+                deadline.check('all vCPUs to use the same page tables')
+            guest.stop()
+            before = guest.reads()
+            path, _ = dump.take(guest, 'elf', paging=True)
+            self.assertGreater(len(dump.segments(path)), 1)
+            return guest.reads() - before
+
+    def test_four_cost_what_one_costs(self):
+        self.assertEqual(self.calls(4), self.calls(1))
 
 
 def kvm_classes():
