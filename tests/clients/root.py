@@ -9,7 +9,7 @@ from pathlib import Path
 from lib import dump
 from lib.wait import patience
 
-SECONDS = 30        # of an idle machine, for any tool
+SECONDS = 15        # of an idle machine, for any tool
 ENVIRONMENT = {'HOME': '/root', 'TERM': 'dumb', 'LC_ALL': 'C.UTF-8',
                'PATH': '/usr/sbin:/usr/bin:/sbin:/bin'}
 
