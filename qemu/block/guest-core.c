@@ -55,7 +55,7 @@ typedef struct GuestCore {
     bool warned;
 
     QemuMutex lock;             /* guards what follows */
-    uint8_t *head;              /* NULL: it could not be made */
+    uint8_t *head;              /* NULL: it could not be written */
     QLIST_HEAD(, CoreSparse) sparse;
 } GuestCore;
 
@@ -110,7 +110,7 @@ static bool append_registers(CoreHead *head, Error **errp)
     return !ret;
 }
 
-/* A core without it is of use, too */
+/* A core is useful without it, too */
 static void append_vmcoreinfo(CoreHead *head)
 {
     VmcoreinfoGuest info;
@@ -192,7 +192,7 @@ static bool get_dump_info(ArchDumpInfo *info, Error **errp)
     ret = cpu_get_dump_info(info, &list);
     guest_phys_blocks_free(&list);
     if (ret < 0) {
-        error_setg(errp, "there are no cores of guests on this target");
+        error_setg(errp, "guest-core does not support this target");
     }
     return !ret;
 }
@@ -211,7 +211,10 @@ static void replace_head(GuestCore *core, uint8_t *bytes)
     }
 }
 
-/* Kind of CPU, registers and VMCOREINFO as they are now; with the BQL held */
+/*
+ * Write CPU type, registers and VMCOREINFO as they are now; called with the
+ * BQL held
+ */
 static bool update_head(GuestCore *core, Error **errp)
 {
     CoreHead head = {
@@ -364,8 +367,8 @@ static bool is_plugged(GuestCore *core, MemoryRegion *mr, hwaddr gpa,
 }
 
 /*
- * Reads: in a worker thread, never with the BQL held, which a drain may hold
- * that waits for the read
+ * Reads run in a worker thread, without the BQL: a drain may hold it while it
+ * waits for them
  */
 
 /* A region's last reference must be dropped with the BQL held */
@@ -534,7 +537,7 @@ static int coroutine_fn guest_core_co_preadv(BlockDriverState *bs,
  * Life of a node
  */
 
-/* Look at the guest as it is now; with the BQL held */
+/* Bring the core up to date with the guest; called with the BQL held */
 static bool refresh(GuestCore *core, Error **errp)
 {
     Error *err = NULL;
@@ -573,7 +576,7 @@ static void guest_core_reset(void *opaque)
     }
 }
 
-/* Room for the notes, also when there are more vCPUs, which run 64-bit code */
+/* Room for the notes of as many vCPUs as there can be, in 64-bit mode */
 static bool notes_room(uint64_t *room, Error **errp)
 {
     ArchDumpInfo info = {};
@@ -637,8 +640,8 @@ static int guest_core_open(BlockDriverState *bs, QDict *options, int flags,
     int ret;
 
     bdrv_graph_rdlock_main_loop();
-    ret = bdrv_apply_auto_read_only(bs, "a core of the guest can only be read:"
-                                    " add read-only=on", errp);
+    ret = bdrv_apply_auto_read_only(bs, "guest-core nodes are read-only: add "
+                                    "read-only=on", errp);
     bdrv_graph_rdunlock_main_loop();
     if (ret < 0) {
         return ret;
@@ -659,7 +662,7 @@ static int guest_core_open(BlockDriverState *bs, QDict *options, int flags,
         free_core(core);
         return -ENOTSUP;
     }
-    /* After those who seal memory and forget what they have of it */
+    /* After the handlers that encrypt memory and drop decrypted pages */
     core->vm_state = qemu_add_vm_change_state_handler_prio(guest_core_vm_state,
                                                            core, INT_MIN);
     qemu_register_reset(guest_core_reset, core);

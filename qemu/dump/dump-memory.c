@@ -18,15 +18,15 @@
 #define PAGE_BYTES      MEMORY_DEBUG_PAGE_SIZE
 #define WINDOW_BYTES    MEMORY_DEBUG_RUN_MAX
 #define WINDOW_PAGES    (WINDOW_BYTES / PAGE_BYTES)
-/* Readers must not wait for each other, nor for the one that writes */
+/* Readers must wait neither for each other nor for the writer */
 #define WINDOWS_PER_READER  2
 /* One sample of as many bytes of memory: less than 1 % of all reads */
 #define SAMPLE_DISTANCE (128 * MiB)
-/* The least that every backend can read without reading more */
+/* The smallest block that every backend can read on its own */
 #define SAMPLE_BYTES    16
 
 typedef struct DumpWindow {
-    /* Of its reader, until @is_read is set; then of the thread that writes */
+    /* Owned by its reader until @is_read is set, then by the writer */
     uint8_t *buf;               /* a page has the same place in every window */
     const GuestPhysBlock *block;
     hwaddr start, end;
@@ -223,7 +223,7 @@ void dump_memory_stop(DumpMemory *m)
 }
 
 /*
- * The thread that writes
+ * Writer
  */
 
 DumpMemory *dump_memory_new(unsigned int readers, bool allow_incomplete)
