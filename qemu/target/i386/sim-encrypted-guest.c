@@ -653,8 +653,9 @@ static void sim_ram_added(RAMBlockNotifier *n, void *host, size_t size,
     b->pages = max_size / SIM_PAGE_SIZE;
     b->sealed = bitmap_new(b->pages);
     if (sim->mode == SIM_ENCRYPTED_GUEST_MODE_HIDDEN) {
+        /* What the host accepts for the RAM itself, it accepts for its copy */
         b->hidden = qemu_anon_ram_alloc(b->pages * SIM_PAGE_SIZE, NULL, false,
-                                        true);
+                                        qemu_ram_is_noreserve(rb));
     }
 
     memory_debug_convert_begin();
