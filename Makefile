@@ -138,6 +138,5 @@ build-deps:
 .PHONY: help deps base assemble qemu qemu-base unpatched where where-base \
 	refresh series check soak check-series check-builds check-distro \
 	check-clients check-qemu bench fuzz release demo check-kernel linux \
-	linux-refresh \
-	linux-series check-linux-series kvm-modules \
+	linux-refresh linux-series check-linux-series kvm-modules \
 	install deb check-deb clean distclean build-deps

@@ -10,7 +10,7 @@
 #include "qemu/ctype.h"
 #include "qemu/cutils.h"
 #include "qemu/units.h"
-#include "block/block_int.h"
+#include "block/block.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/misc/vmcoreinfo.h"
@@ -127,8 +127,8 @@ static strList *core_nodes(void)
     BlockDriverState *bs = NULL;
 
     while ((bs = bdrv_next_node(bs))) {
-        if (bs->drv && !strcmp(bs->drv->format_name, "guest-core")) {
-            QAPI_LIST_APPEND(tail, g_strdup(bs->node_name));
+        if (!g_strcmp0(bdrv_get_format_name(bs), "guest-core")) {
+            QAPI_LIST_APPEND(tail, g_strdup(bdrv_get_node_name(bs)));
         }
     }
     return names;
