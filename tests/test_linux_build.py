@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """The builder of the Linux guest, where there is no network."""
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -12,6 +13,26 @@ from lib import linux
 
 BUILD = linux.GUEST / 'build'
 NO_NETWORK = '#!/bin/sh\necho "E: no network" >&2\nexit 100\n'
+# An index from before the mirror has dropped a version, until `update`
+APT_CACHE = """#!/bin/sh
+for package; do :; done
+echo "Package: $package"
+[ -e '{folder}/updated' ] && echo 'Version: {version}' || echo 'Version: 6.1.1-1'
+echo 'Depends: {name}'
+echo 'Size: 1'
+echo 'SHA256: {digest}'
+"""
+APT_GET = """#!/bin/sh
+for name; do :; done
+if [ "$name" = update ]; then
+    touch '{folder}/updated'
+elif [ -e '{folder}/updated' ]; then
+    cp '{kept}' .
+else
+    echo "E: Failed to fetch ${{name}}_6.1.1-1.deb  404  Not Found" >&2
+    exit 100
+fi
+"""
 
 
 class BuildsOffline(unittest.TestCase):
@@ -20,16 +41,18 @@ class BuildsOffline(unittest.TestCase):
     def setUp(self):
         unpacked = Path(linux.image()['kernel']).parent
         self.kept = unpacked.with_name(unpacked.name + '.deb')
-        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        self.cache = folder / 'qemu-memory-debug' / 'guest'
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.cache = self.folder / 'qemu-memory-debug' / 'guest'
         self.cache.mkdir(parents=True)
-        programs = folder / 'bin'
-        programs.mkdir()
-        apt_get = programs / 'apt-get'
-        apt_get.write_text(NO_NETWORK)
-        apt_get.chmod(0o755)
-        self.environment = {**os.environ, 'XDG_CACHE_HOME': str(folder),
-                            'PATH': f'{programs}:{os.environ["PATH"]}'}
+        self.programs = self.folder / 'bin'
+        self.programs.mkdir()
+        self.program('apt-get', NO_NETWORK)
+        self.environment = {**os.environ, 'XDG_CACHE_HOME': str(self.folder),
+                            'PATH': f'{self.programs}:{os.environ["PATH"]}'}
+
+    def program(self, name, text):
+        (self.programs / name).write_text(text)
+        (self.programs / name).chmod(0o755)
 
     def build(self):
         """Run the builder: exit status and all that it says."""
@@ -61,6 +84,19 @@ class BuildsOffline(unittest.TestCase):
         self.assertIn('E: no network', output)
         self.assertIn(f'put the .deb file of a linux-image-*-cloud-amd64 '
                       f'into {self.cache}', output)
+
+    @unittest.skipIf(os.geteuid(), "only root updates apt's index")
+    def test_version_that_the_mirror_has_dropped_is_not_needed(self):
+        name, version = self.kept.stem.split('_')[:2]
+        fill = {'folder': self.folder, 'kept': self.kept, 'name': name,
+                'version': version, 'digest':
+                hashlib.sha256(self.kept.read_bytes()).hexdigest()}
+        self.program('apt-cache', APT_CACHE.format(**fill))
+        self.program('apt-get', APT_GET.format(**fill))
+        status, output = self.build()
+        self.assertEqual(status, 0, output)
+        self.assertIn('apt-get update', output)
+        self.assertTrue((self.cache / f'{name}_{version}.deb').exists(), output)
 
     def test_damaged_package_is_not_used(self):
         damaged = bytearray(self.kept.read_bytes())
