@@ -255,7 +255,7 @@ typedef struct CoreSparse {
 } CoreSparse;
 
 /* Called with core->lock held */
-static void sparse_set(CoreSparse *sparse, MemoryRegionSection *part,
+static void sparse_set(CoreSparse *sparse, const MemoryRegionSection *part,
                        bool plugged)
 {
     hwaddr offset = part->offset_within_address_space - sparse->gpa;
