@@ -46,6 +46,13 @@ static void ram_delete(struct ram *ram)
     free(ram);
 }
 
+void ram_forget(void)
+{
+    while (vm.rams) {
+        ram_delete(vm.rams);
+    }
+}
+
 struct ram *ram_at_hva(uint64_t hva)
 {
     struct ram *ram;

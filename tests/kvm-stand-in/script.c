@@ -24,6 +24,11 @@ struct position {
 };
 static struct position positions[MAX_VCPUS];
 
+void script_restart(void)
+{
+    memset(positions, 0, sizeof(positions));
+}
+
 static bool page_kind_is_shared(const struct slot *s, uint64_t gpa)
 {
     return !s->ram || page_is_shared(s, gpa);

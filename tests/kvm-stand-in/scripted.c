@@ -18,6 +18,8 @@
 /* Intel SDM volume 1, 13.1 and 18.2: state components and CPUID leaf 7 */
 #define XCR0_AMX        (3 << 17)       /* XTILECFG, XTILEDATA */
 #define CPUID_7_EDX_AMX (1 << 22 | 1 << 24 | 1 << 25)
+#define CPUID_7_ECX_SHSTK (1 << 7)
+#define CPUID_7_EDX_IBT (1 << 20)
 
 /* State that is only stored: what SET wrote, GET reads. */
 struct vcpu_state {
@@ -88,11 +90,15 @@ static long capability(long cap)
     }
 }
 
-/* Without KVM_CAP_XSAVE2 there is no AMX: its state exceeds struct kvm_xsave */
-static void remove_amx(struct kvm_cpuid_entry2 *e)
+/*
+ * Without KVM_CAP_XSAVE2 there is no AMX: its state exceeds struct kvm_xsave;
+ * without KVM_SET_ONE_REG there are no shadow stacks.
+ */
+static void remove_features(struct kvm_cpuid_entry2 *e)
 {
     if (e->function == 7 && !e->index) {
-        e->edx &= ~CPUID_7_EDX_AMX;
+        e->ecx &= ~CPUID_7_ECX_SHSTK;
+        e->edx &= ~(CPUID_7_EDX_AMX | CPUID_7_EDX_IBT);
     }
     if (e->function == 0xd && !e->index) {
         e->eax &= ~XCR0_AMX;
@@ -120,7 +126,7 @@ static void add_leaf(struct kvm_cpuid2 *cpuid, unsigned room, uint32_t leaf,
     if (leaf == 0x80000008) {                   /* bits of addresses */
         e->eax = (e->eax & ~0xff00ff) | host_address_bits();
     }
-    remove_amx(e);
+    remove_features(e);
 }
 
 /* The host's own leaves; QEMU picks from them what its CPU model has. */
@@ -203,9 +209,10 @@ static long system_call(unsigned long request, void *arg)
 
 static long create_vcpu(void)
 {
-    if (vm.nr_vcpus < MAX_VCPUS && !states[vm.nr_vcpus]) {
-        struct vcpu_state *s = calloc(1, sizeof(*s));
+    if (vm.nr_vcpus < MAX_VCPUS) {
+        struct vcpu_state *s = states[vm.nr_vcpus] ?: malloc(sizeof(*s));
 
+        memset(s, 0, sizeof(*s));
         s->r.sregs.cs.selector = 0xf000;
         s->r.sregs.cs.base = 0xffff0000;
         s->r.regs.rip = 0xfff0;

@@ -262,6 +262,18 @@ static void slot_delete(struct slot *s)
     free(s);
 }
 
+void slots_forget(void)
+{
+    struct slot *s;
+
+    while ((s = vm.slots)) {
+        vm.slots = s->next;
+        free(s->pieces);
+        free(s);
+    }
+    memset(id_used, 0, sizeof(id_used));
+}
+
 static struct slot *slot_new(const struct kvm_userspace_memory_region2 *r)
 {
     struct slot *s = calloc(1, sizeof(*s));

@@ -208,6 +208,7 @@ int ram_register(uint64_t hva, uint64_t size);          /* REG_REGION */
 int ram_unregister(uint64_t hva, uint64_t size);
 int ram_create_memfd(uint64_t size);                    /* returns the fd */
 struct ram *ram_of_memfd(int fd);
+void ram_forget(void);                                  /* all of it */
 /* Is the page at @offset there yet (has the guest touched or accepted it)? */
 bool ram_page_present(const struct ram *ram, uint64_t offset);
 
@@ -220,6 +221,7 @@ bool page_is_shared(const struct slot *slot, uint64_t gpa);
 uint8_t *page_raw(const struct slot *slot, uint64_t gpa);
 uint8_t *page_private(const struct slot *slot, uint64_t gpa);
 int slot_set(const struct kvm_userspace_memory_region2 *region);
+void slots_forget(void);                                /* all of them */
 /* Convert pages; stops the vCPUs while the kernel's slots change. */
 int slot_convert(uint64_t gpa, uint64_t size, bool shared);
 /* SEV: bring QEMU's mapping up to what the guest wrote privately. */
@@ -299,5 +301,7 @@ struct script_program *script_program(unsigned index);
 
 /* script.c: runs vCPU @index until an exit; 0 or -EINTR. Takes vm.lock. */
 long script_run(unsigned index, struct kvm_run *run);
+/* All vCPUs begin their programs again. No vCPU runs. */
+void script_restart(void);
 
 #endif

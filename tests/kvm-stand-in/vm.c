@@ -90,10 +90,39 @@ static enum guest_kind kind_of_type(long type)
     }
 }
 
+static long vcpu_mmap_size(void)
+{
+    return kernel_ioctl(vm.kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
+}
+
+/* There is one VM at a time: QEMU has closed this one, and makes another. */
+static void forget_vm(void)
+{
+    unsigned i;
+
+    for (i = 0; i < vm.nr_vcpus; i++) {
+        munmap(vm.vcpus[i].run, vcpu_mmap_size());
+    }
+    memset(vm.vcpus, 0, sizeof(vm.vcpus));
+    vm.nr_vcpus = 0;
+    slots_forget();
+    ram_forget();
+    free(vm.tdx_cpuid);
+    vm.tdx_cpuid = NULL;
+    vm.policy = 0;
+    vm.bit = 0;
+    vm.protected_state = false;
+    if (vm.scripted) {
+        script_restart();
+    }
+}
+
 static long create_vm(int fd, void *arg)
 {
-    long ret = kernel_ioctl(fd, KVM_CREATE_VM, NULL);
+    long ret;
 
+    forget_vm();
+    ret = kernel_ioctl(fd, KVM_CREATE_VM, NULL);
     if (ret >= 0) {
         vm.fd = ret;
         vm.kind = kind_of_type((long)arg);
@@ -147,7 +176,6 @@ long system_ioctl(int fd, unsigned long request, void *arg)
 static long create_vcpu(void *arg)
 {
     long ret = kernel_ioctl(vm.fd, KVM_CREATE_VCPU, arg);
-    long size = kernel_ioctl(vm.kvm_fd, KVM_GET_VCPU_MMAP_SIZE, NULL);
     struct vcpu *cpu = &vm.vcpus[vm.nr_vcpus];
 
     if (ret >= 0 && vm.nr_vcpus == MAX_VCPUS) {
@@ -156,7 +184,8 @@ static long create_vcpu(void *arg)
     if (ret >= 0) {
         cpu->fd = ret;
         cpu->index = vm.nr_vcpus;
-        cpu->run = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, ret, 0);
+        cpu->run = mmap(NULL, vcpu_mmap_size(), PROT_READ | PROT_WRITE,
+                        MAP_SHARED, ret, 0);
         vm.nr_vcpus++;
     }
     log_call("KVM_CREATE_VCPU", ret, "id=%ld", (long)arg);
