@@ -174,13 +174,14 @@ class WindowsDump(unittest.TestCase):
         self.assertEqual(path.read_bytes(), data)
 
     def assert_fails(self, guest, why):
-        """The dump fails, leaves an empty file and the guest as it was."""
+        """The dump fails, leaves nothing and the guest as it was."""
         before = guest.physical(CONTEXT, CONTEXT_SIZE)
         with self.assertRaisesRegex(QMPError, why):
             dump.take(guest, WIN_DMP, 'failed')
         if memory_is_encrypted(guest):
+            # QEMU 11 looks at the header before it opens the file
             path = guest.folder / f'failed.{WIN_DMP}'
-            self.assertEqual(path.stat().st_size, 0)
+            self.assertEqual(path.read_bytes() if path.exists() else b'', b'')
         self.assertEqual(guest.physical(CONTEXT, CONTEXT_SIZE), before)
 
     def test_unreadable_page(self):
