@@ -407,6 +407,7 @@ class SecondBaseTest(SmallSeriesCase):
         self.assertEqual(made.changed(), f"?? hooks/other/{self.HOOK}\n")
         own = made.read(f"hooks/other/{self.HOOK}")
         self.assertIn("+    added();\n", own)
+        self.assertRegex(own, r"\A without util/two.c [0-9a-f]{12}\n\ndiff")
         self.assertNotIn("Subject", own)
         self.assertNotIn("new.c", own)
         head = made.git("rev-parse", "HEAD")
@@ -420,7 +421,8 @@ class SecondBaseTest(SmallSeriesCase):
         own = self.top / "hooks/other" / self.HOOK
         own.write_text("It is different.\n\n" + own.read_text())
         made.series("refresh")
-        self.assertTrue(own.read_text().startswith("It is different.\n\ndiff"))
+        self.assertTrue(own.read_text().startswith("It is different.\n without "
+                                                   "util/two.c "))
 
     def test_new_file_is_adapted(self):
         made = self.assembled("other")
@@ -445,7 +447,7 @@ class SecondBaseTest(SmallSeriesCase):
                                                 1)))
         made.series("refresh")
         own = made.read(f"hooks/other/{self.HOOK}")
-        self.assertIn(" without util/two.c\n", own)
+        self.assertRegex(own, r"(?m)^ without util/two.c [0-9a-f]{12}$")
         self.assertIn("+++ b/util/zwei.c\n", own)
 
     def test_hooks_of_that_base_come_before_and_after_the_common_ones(self):
@@ -461,6 +463,51 @@ class SecondBaseTest(SmallSeriesCase):
                          "include main\nutil-afterwards.patch\n")
         self.assertIn("+before\n", made.read("hooks/other/util-before.patch"))
         self.assertFalse((self.top / "qemu/util/before.h").exists())
+
+    def test_hook_of_that_base_comes_between_common_ones(self):
+        made = self.qemu("other")
+        made.commit("[part]")
+        made.commit("util: between", between__h="between\n")
+        made.commit("util: two functions", "-mWhy.", new__c="one\ntwo\nthree\n",
+                    two__c=source(SAME.replace("after", "added();\n    after",
+                                               1)))
+        made.series("refresh")
+        self.assertEqual(made.read("series/other"), "include main\n"
+                         f"before {self.HOOK} util-between.patch\n")
+
+    def two_hunks(self, added="added", more="more"):
+        """Let the hook change the second function, too."""
+        hook = self.top / "hooks" / self.HOOK
+        hook.write_text(MAIL.format(
+            author="series <series@localhost>", subject="util: two functions",
+            body="Why.\n", create=" create mode 100644 util/new.c\n",
+            diff=DIFF.format(line=2, function="first").replace("added", added)
+            + f"@@ -11,3 +12,4 @@ void second(void)\n {{\n     other();\n"
+            f"+    {more}();\n }}\n"))
+
+    def test_only_the_hunk_that_does_not_fit_is_written_twice(self):
+        self.two_hunks()
+        made = self.qemu("other", source(OTHER))
+        made.commit("[part]")
+        made.commit("util: two functions", "-mWhy.", new__c="one\ntwo\nthree\n",
+                    two__c=source(OTHER.replace("after", "added();\n    after",
+                                                1), "    other();\n    more();\n"))
+        made.series("refresh")
+        own = made.read(f"hooks/other/{self.HOOK}")
+        self.assertIn("+    added();\n", own)
+        self.assertNotIn("+    more();\n", own)
+        # What changes in the other hunk arrives; in this one it is an error.
+        self.two_hunks(more="still_more")
+        made.series("assemble")
+        self.assertIn("still_more();", (made.src / "util/two.c").read_text())
+        self.two_hunks(added="something_else")
+        self.fails(made, "assemble", f"hooks/other/{self.HOOK} leaves out hunk")
+
+    def test_base_without_a_series_is_named_in_one_line(self):
+        made = self.qemu("none")
+        self.fails(made, "assemble", "there is no series/none", "main, other")
+        self.assertEqual(made.series("assemble", check=False).stdout.count(
+            "\n"), 1)
 
     def test_hook_that_is_left_out_leaves_out_its_new_file(self):
         made = self.assembled("other")
