@@ -147,12 +147,12 @@ class BaseTest(unittest.TestCase):
             self.assertIn(way, result.stdout)
 
     def test_missing_archives_name_the_other_base(self):
-        for base, other in ("10.2", "10.0"), ("10.0", "10.2"):
+        (self.top / "series/11.1").unlink()
+        for base, other in ("10.2", None), ("10.0", "10.2"):
             result = self.base(BASE=base, QEMU_BASE_CACHE=str(self.folder))
             self.assertEqual(result.returncode, 1)
-            self.assertRegex(result.stdout, fr"BASE={other} make .* QEMU "
-                             fr"{other} instead")
-            self.assertNotIn(f"BASE={base}", result.stdout)
+            self.assertEqual(re.findall(r"BASE=(\S+) make .* QEMU \S+ instead",
+                                        result.stdout), [other] if other else [])
 
     @unittest.skipUnless(shutil.which("apt-get"), "this machine has no apt")
     def test_pool_of_the_mirror_is_asked_where_the_index_lacks_it(self):
