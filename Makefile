@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # Short names for what scripts/ and tests/ do. `make` lists them.
 
-BASE ?= 10.2
+BASE ?= $(shell cat scripts/default-base)
 export BASE
 # 1 or thread: build, and test, with sanitizers (see tests/run)
 SANITIZE ?=

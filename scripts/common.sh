@@ -3,7 +3,7 @@
 # shellcheck shell=sh disable=SC2034
 
 top=$(cd "$(dirname "$0")/.." && pwd)
-BASE=${BASE:-10.2}
+BASE=${BASE:-$(cat "$top/scripts/default-base")}
 build=$top/build/$BASE
 src=$build/src                  # git: tag `base`, branch `series` on top
 base_file=$top/base/$BASE

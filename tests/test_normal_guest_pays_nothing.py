@@ -11,10 +11,11 @@ import subprocess
 import unittest
 from pathlib import Path
 
+from lib import repository
 from lib.qemu import binary
 
-BUILD = Path(os.environ.get("BUILD", "build/10.2"))
-TOP = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("BUILD", repository.BUILD))
+TOP = repository.TOP
 
 OBJECTS = {
     # object file: functions which the series takes out of it

@@ -7,7 +7,8 @@ import unittest
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-BASE = os.environ.get("BASE", "10.2")
+BASE = (os.environ.get("BASE") or
+        (TOP / "scripts/default-base").read_text().strip())
 BUILD = TOP / "build" / BASE
 
 # A `make check` above must not speak to the `make` of a test.
