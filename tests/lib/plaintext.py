@@ -52,9 +52,12 @@ class Plaintext:
             self._list([format(word, form) for word in words])
 
     def _list(self, words):
-        """To be found one after the other, with other signs between them."""
+        """To be found one after the other, with other signs between them.
+
+        QEMU 11.1 has blanks behind the 0 of an octal number.
+        """
         self.words.append((words, re.compile(
-            r'(?<!\w)0*' + r'\W+0*'.join(words) + r'(?!\w)')))
+            r'(?<!\w)0*' + r'\W+(?:0\W+)?0*'.join(words) + r'(?!\w)')))
 
     def in_bytes(self, data):
         """What is found in a file, as a text; or None."""
