@@ -135,7 +135,7 @@ def judge(door, outcome, page, raw, reason, recovers=False, absent=False):
 def template(words):
     """@words with placeholders for addresses, files and lengths."""
     words = ' '.join(words.split())
-    words = re.sub(r'0x[0-9a-f]{4,}\b|\b[0-9a-f]{16}\b', 'ADDR', words)
+    words = re.sub(r'0x[0-9a-f]{4,}\b|\b(?:[0-9a-f]{8}){1,2}\b', 'ADDR', words)
     words = re.sub(r'error \d+, unknown', 'error N, unknown', words)
     words = re.sub(r'\b(PML4E|PDPTE|PDE)\b', 'PTE', words)
     return words.replace('ENCRYPT_WRITE_MEMORY', 'ENCRYPT_READ_MEMORY')

@@ -176,7 +176,7 @@ class Door:
         return {'data': DATA, 'note': NOTE, 'table': guest.table()}[self.page]
 
 
-LINE = re.compile(r'^([0-9a-f]{16}|0x[0-9a-f]{8,16}): ((?:(?:0x)?[0-9a-f]{2} ?)'
+LINE = re.compile(r'^((?:[0-9a-f]{8}){1,2}|0x[0-9a-f]{8,16}): ((?:(?:0x)?[0-9a-f]{2} ?)'
                   r'{1,16})(?:  .*)?$')
 INSTRUCTION = re.compile(r'^(0x[0-9a-f]{8,16}):  ((?:[0-9a-f]{2} )+) +\S')
 MAPPING = re.compile(r'^[0-9a-f]{16}[:-] ?[0-9a-f]{16} ')
