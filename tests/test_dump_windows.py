@@ -186,9 +186,11 @@ class WindowsDump(unittest.TestCase):
 
     def test_unreadable_page(self):
         guest = self.start(encrypted='')
-        guest.qmp.cmd('qom-set', path='/objects/cg0', property='x-fault',
-                      value=[{'start': 0x2000000, 'size': PAGE}])
-        self.assert_fails(guest, 'x-fault')
+        for page in NOTE, TABLES, 0x2000000:
+            guest.qmp.cmd('qom-set', path='/objects/cg0', property='x-fault',
+                          value=[{'start': page, 'size': PAGE}])
+            with self.subTest(hex(page)):
+                self.assert_fails(guest, f'{page:#x}.*x-fault')
 
     def test_policy_forbids(self):
         with WindowsGuest(encrypted='policy-debug=off') as guest:

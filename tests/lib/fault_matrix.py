@@ -51,12 +51,11 @@ INJECTED = {
 NO_REGISTERS = ("Warning: the guest's registers are protected and are not in "
                 'the dump')
 # What some doors say whatever happens: QEMU does not have gdb's packet for
-# binary data, after which gdb takes M; where the registers are protected, no
-# breakpoint can be set; and the guest is no Windows.
+# binary data, after which gdb takes M; and where the registers are protected, no
+# breakpoint can be set.
 ALWAYS = {('gdb', 'X'): '(empty)',
           ('gdb', 'Z0'): 'E22 cannot insert a breakpoint: the registers of '
                          'this guest are protected'}
-NO_WINDOWS = 'win-dump: invalid vmcoreinfo note size'
 
 WRONG = '(what a user must not get)'
 
@@ -119,10 +118,9 @@ def judge(door, outcome, page, raw, reason, recovers=False, absent=False):
     _judge_shown(outcome, not harmless and door.page == 'data')
     _judge_raw(outcome, raw)
     if recovers and outcome.words not in (
-            '', NO_REGISTERS, NO_WINDOWS, ALWAYS.get((door.group, door.name))):
+            '', NO_REGISTERS, ALWAYS.get((door.group, door.name))):
         raise Verdict(f'fails: {outcome.words}')
-    if absent and door.group == 'dump' and door.page == 'data' and \
-            door.name != 'win-dmp':
+    if absent and door.group == 'dump' and door.page == 'data':
         # no failure of a dump, which counts such pages
         if faults.ABSENT not in outcome.words:
             raise Verdict(f'does not count the page: {outcome.words}')

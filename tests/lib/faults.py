@@ -409,7 +409,6 @@ DOORS = [
     Door('dump', 'elf, paging, tables', _dump('elf', paging=True,
                                               allow_incomplete=True), 'table'),
     Door('dump', 'elf, note', _dump('elf', allow_incomplete=True), 'note'),
-    Door('dump', 'win-dmp', _dump('win-dmp'), 'note'),
 ]
 
 
