@@ -7,9 +7,11 @@ Each answer is compared with that on an ELF dump of the same guest.
 import os
 import shutil
 import subprocess
+import unittest
 
-from lib import core, dump, linux
+from lib import core, dump, linux, snapshot
 from lib.case import LinuxCase
+from lib.qemu import Qemu
 from lib.qmp import QMPError
 from lib.wait import poll
 from test_dump_tools import DRGN, PYTHON, DumpCase
@@ -245,6 +247,26 @@ class RunningGuest(LinuxCase):
             poll(lambda: count() != first, 'the counter to change', 30)
             self.guest.stop()
             self.assertEqual(count(), count())
+
+
+class LoadedSnapshot(unittest.TestCase):
+    """A snapshot is loaded into a stopped VM: QEMU does not say when."""
+
+    def test_headers_are_an_error_until_the_vm_stops_again(self):
+        guest = self.enterContext(Qemu('-S'))
+        image = guest.folder / 'image'
+        snapshot.make_image(guest.qmp, image)
+        guest.qmp.cmd('blockdev-add', driver='qcow2', node_name='image',
+                      file={'driver': 'file', 'filename': str(image)})
+        snapshot.save(guest.qmp, 'image')
+        path = self.enterContext(core.Core(guest)).path
+        self.assertTrue(read_notes(path))
+        snapshot.load(guest.qmp, 'image')
+        with self.assertRaises(OSError):
+            read_notes(path)
+        guest.cont()
+        guest.stop()
+        self.assertTrue(read_notes(path))
 
 
 class Disturbed(LinuxCase):

@@ -23,6 +23,7 @@ from lib.qmp import QMPError
 from lib.qtest import QTest
 from lib.repository import BUILD
 from lib.rsp import RSP
+from lib.snapshot import make_image
 from lib.wait import Timeout, poll
 
 WHOLE_STACKS = True     # runs what leaks in stock QEMU
@@ -112,29 +113,12 @@ class Walk:
         self.folder.mkdir()
         self.disk = self.folder / 'disk.qcow2'
         self.kept = self.folder / 'log'
-        self._make_disk()
+        make_image(guest.qmp, self.disk)
         self.schema = Schema(guest.qmp)
         self.monitor = monitor_commands(guest.qmp)
         self.found = {}             # rule's line: what it showed
         self.files = 0
         self.rsp = None
-
-    def _make_disk(self):
-        """An empty image, in which snapshots can be saved."""
-        size = 64 << 20
-        self._create({'driver': 'file', 'filename': str(self.disk), 'size': 0})
-        self.guest.qmp.cmd('blockdev-add', **{
-            'driver': 'file', 'node-name': 'file0',
-            'filename': str(self.disk)})
-        self._create({'driver': 'qcow2', 'file': 'file0', 'size': size})
-        self.guest.qmp.cmd('blockdev-del', node_name='file0')
-
-    def _create(self, options):
-        qmp = self.guest.qmp
-        qmp.cmd('blockdev-create', job_id='create', options=options)
-        poll(lambda: qmp.cmd('query-jobs')[0]['status'] == 'concluded',
-             'the disk', 10)
-        qmp.cmd('job-dismiss', id='create')
 
     def has(self, rule):
         """Does this QEMU have the command? Another base may not."""

@@ -132,7 +132,7 @@ DBG_ERRORS = {
                       r'debugged \(error 2, Guest state is invalid\)',
     'errno=EIO,fw=17': r'SEV firmware failed \(error 17, ',
     'errno=EIO,fw=-1': 'the kernel could not call the SEV firmware',
-    'errno=ENOTTY': 'to KVM, this VM is not an SEV guest',
+    'errno=ENOTTY': 'KVM does not regard this VM as an SEV guest',
     'errno=EPERM': 'kernel does not allow debugging of this kind of SEV guest',
     'errno=EFAULT': 'kernel refuses to debug the page at.*Bad address',
     'errno=ENOMEM': r'kernel cannot pin the page at 0x\w+ \(out of memory\)',
@@ -141,7 +141,7 @@ DBG_ERRORS = {
 }
 UNIFIED_ERRORS = {
     'errno=ENOENT': 'KVM has no such page of the guest',
-    'errno=EINVAL': 'KVM has no such page of the guest',    # of early kernels
+    'errno=EINVAL': 'the kernel refused the access.*Invalid argument',
     'errno=EIO': 'security firmware or module failed',
     'errno=EPERM': "the guest's policy or the kernel does not allow debugging",
     'errno=EHWPOISON': 'the page has a hardware memory error',

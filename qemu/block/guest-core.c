@@ -105,7 +105,7 @@ static bool append_registers(CoreHead *head, Error **errp)
     }
     if (ret) {
         error_setg(errp, "the registers of this guest cannot be written as "
-                   "ELF notes of 64 bits");
+                   "64-bit ELF notes");
     }
     return !ret;
 }
@@ -240,8 +240,8 @@ static bool update_head(GuestCore *core, Error **errp)
 }
 
 /*
- * RAM that the guest has only in parts: virtio-mem.  What is unplugged would
- * read as zeros.
+ * RAM of which the guest has only parts (virtio-mem).  The rest would read as
+ * zeros.
  */
 
 typedef struct CoreSparse {
@@ -296,7 +296,7 @@ static void guest_core_region_add(MemoryListener *listener,
     RamDiscardManager *manager;
     CoreSparse *sparse;
 
-    /* That of a confidential guest tells private from shared memory */
+    /* A confidential guest's manager distinguishes private from shared RAM */
     manager = memory_region_get_ram_discard_manager(section->mr);
     if (!manager || memory_debug_guest()) {
         return;
@@ -423,8 +423,8 @@ static bool read_ram(GuestCore *core, hwaddr gpa, void *buf, uint64_t *len,
         call_rcu(ram, ram_unref, rcu);
     }
     if (gone) {
-        error_setg(errp, "the guest has no RAM there any more, as it had when "
-                   "the core was opened");
+        error_setg(errp, "the guest no longer has the RAM there that it had "
+                   "when the core was opened");
     }
     return result == MEMTX_OK && !gone;
 }
@@ -432,6 +432,13 @@ static bool read_ram(GuestCore *core, hwaddr gpa, void *buf, uint64_t *len,
 static bool read_head(GuestCore *core, uint64_t offset, void *buf,
                       uint64_t len)
 {
+    Error *err = NULL;
+
+    if (!memory_debug_check(false, &err)) {
+        trace_guest_core_head_refused(core, error_get_pretty(err));
+        error_free(err);
+        return false;
+    }
     QEMU_LOCK_GUARD(&core->lock);
     if (core->head) {
         memcpy(buf, core->head + offset, len);
@@ -439,7 +446,7 @@ static bool read_head(GuestCore *core, uint64_t offset, void *buf,
     return core->head;
 }
 
-/* The last block that does not begin behind @offset */
+/* The last block that does not begin after @offset */
 static CoreBlock *block_at(GuestCore *core, uint64_t offset)
 {
     guint i = core->blocks->len - 1;
@@ -537,18 +544,28 @@ static int coroutine_fn guest_core_co_preadv(BlockDriverState *bs,
  * Life of a node
  */
 
-/* Bring the core up to date with the guest; called with the BQL held */
-static bool refresh(GuestCore *core, Error **errp)
+/* Which pages are shared is looked up here, as reads are without the BQL */
+static void find_shared_or_warn(GuestCore *core)
 {
     Error *err = NULL;
 
     if (!memory_debug_find_mapped(&err)) {
         warn_report_once_cond(&core->warned, "guest-core: pages that the "
-                              "guest shares with the host are shown as if "
-                              "they were private, which makes garbage of "
-                              "them: %s", error_get_pretty(err));
+                              "guest shares with the host are read as if "
+                              "they were private, and appear as garbage: %s",
+                              error_get_pretty(err));
         error_free(err);
     }
+}
+
+/* Bring the core up to date with the guest; called with the BQL held */
+static bool refresh(GuestCore *core, Error **errp)
+{
+    if (!memory_debug_check(false, errp)) {
+        replace_head(core, NULL);
+        return false;
+    }
+    find_shared_or_warn(core);
     return update_head(core, errp);
 }
 
@@ -564,12 +581,22 @@ static void refresh_or_warn(GuestCore *core)
 
 static void guest_core_vm_state(void *opaque, bool running, RunState state)
 {
-    if (!running) {
+    if (running) {
+        find_shared_or_warn(opaque);
+    } else {
         refresh_or_warn(opaque);
     }
 }
 
+/* The state of a snapshot is loaded after the reset, and nobody is told when */
 static void guest_core_reset(void *opaque)
+{
+    if (!runstate_is_running()) {
+        replace_head(opaque, NULL);
+    }
+}
+
+static void guest_core_reset_without_snapshot(void *opaque)
 {
     if (!runstate_is_running()) {
         refresh_or_warn(opaque);
@@ -619,8 +646,8 @@ static bool lay_out(GuestCore *core, Error **errp)
     }
     guest_phys_blocks_free(&list);
     if (!core->blocks->len || core->blocks->len >= PN_XNUM - 1) {
-        error_setg(errp, "the guest has %u blocks of RAM; a core has 1 to %u",
-                   core->blocks->len, PN_XNUM - 2);
+        error_setg(errp, "the guest has %u blocks of RAM; a core can have 1 "
+                   "to %u", core->blocks->len, PN_XNUM - 2);
         return false;
     }
     return true;
@@ -666,6 +693,8 @@ static int guest_core_open(BlockDriverState *bs, QDict *options, int flags,
     core->vm_state = qemu_add_vm_change_state_handler_prio(guest_core_vm_state,
                                                            core, INT_MIN);
     qemu_register_reset(guest_core_reset, core);
+    qemu_register_reset_nosnapshotload(guest_core_reset_without_snapshot,
+                                       core);
     core->memory = (MemoryListener) {
         .name = "guest-core",
         .priority = MEMORY_LISTENER_PRIORITY_MIN,
@@ -683,6 +712,7 @@ static void guest_core_close(BlockDriverState *bs)
 
     memory_listener_unregister(&core->memory);
     qemu_unregister_reset(guest_core_reset, core);
+    qemu_unregister_reset(guest_core_reset_without_snapshot, core);
     qemu_del_vm_change_state_handler(core->vm_state);
     free_core(core);
 }

@@ -322,7 +322,7 @@ static DumpWindow *get_window(DumpMemory *m, const GuestPhysBlock *block,
         qemu_cond_wait(&m->changed, &m->lock);
     }
     if (qatomic_read(&m->cancelled)) {
-        error_setg(errp, "the dump was cancelled because QEMU quits");
+        error_setg(errp, "the dump was cancelled because QEMU is quitting");
         return NULL;
     }
     return w->is_counted || count_missing(m, w, errp) ? w : NULL;
@@ -419,8 +419,8 @@ bool dump_memory_remove_missing(DumpMemory *m, GuestPhysBlockList *blocks,
                                 unsigned int max, Error **errp)
 {
     if (m->holes->len + blocks->num > max) {
-        error_setg(errp, "dump: the missing pages are in %u places, too many "
-                   "for ELF: use a kdump-compressed format", m->holes->len);
+        error_setg(errp, "dump: the missing pages form %u separate ranges, too "
+                   "many for ELF: use a kdump-compressed format", m->holes->len);
         return false;
     }
     dump_memory_stop(m);
@@ -431,6 +431,9 @@ bool dump_memory_remove_missing(DumpMemory *m, GuestPhysBlockList *blocks,
         guest_phys_blocks_remove(blocks, hole->start, hole->end);
     }
     g_array_set_size(m->holes, 0);
+    /* What is not missing is read, and counted, once more */
+    QEMU_LOCK_GUARD(&m->lock);
+    m->assumed_private = 0;
     return true;
 }
 

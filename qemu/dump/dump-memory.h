@@ -56,7 +56,8 @@ const void *dump_memory_read(DumpMemory *m, const GuestPhysBlock *block,
                              hwaddr gpa, hwaddr *len, Error **errp);
 
 /**
- * dump_memory_add_missing: more is useless because of what is missing
+ * dump_memory_add_missing: count more memory as missing, which is useless
+ * without what is missing
  *
  * @start, @end: guest-physical range around what the last read did not find
  */

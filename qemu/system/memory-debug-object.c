@@ -111,7 +111,7 @@ bool memory_debug_object_tables(int cpu_index, MemoryDebugTables *tables,
 
         error_setg(errp, "the registers of this guest are protected, and its "
                    "page tables are not known: set root and paging, or "
-                   "find-root=vmcoreinfo, of %s", which);
+                   "find-root=vmcoreinfo, on %s", which);
         return false;
     }
     return check_paging(tables->root, tables->paging, errp);
@@ -264,6 +264,8 @@ static void tables_changed(Object *obj)
 {
     if (MEMORY_DEBUG_OBJECT(obj) == machine_object()) {
         memory_debug_new_view();
+        /* for threads that read now; who reads later is told what fails */
+        memory_debug_find_mapped(NULL);
     }
 }
 

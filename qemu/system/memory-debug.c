@@ -45,7 +45,8 @@ typedef struct MappedRange {
 
 /* What the guest's page tables map, see memory_debug_find_mapped() */
 typedef struct MappedPages {
-    uint64_t view;              /* of a stopped VM; 0: not known */
+    uint64_t stop;              /* valid for this one */
+    uint64_t changes;           /* up to date with these */
     GArray *ranges[2];          /* private and shared, of MappedRange, sorted */
     Error *error;               /* why they are not known */
 } MappedPages;
@@ -66,9 +67,10 @@ static struct {
     /* Never held during a transfer */
     QemuMutex cache_lock;       /* guards what follows */
     DebugPageCache *cache;
-    uint64_t writes;            /* changes with each write */
+    uint64_t changes;           /* of memory, or of how it is translated */
     uint64_t last_view;
     uint64_t stopped_view;      /* 0: the VM runs */
+    uint64_t stop;              /* the first view since it stopped, or reset */
     MappedPages mapped;
     bool finding_mapped;        /* guarded by the BQL */
     MemoryDebugLastFailure last_failure;
@@ -144,7 +146,7 @@ bool memory_debug_check_host_view(Error **errp)
     }
     error_setg(errp, "the memory of this guest is encrypted: the host's page "
                "does not hold what the guest sees");
-    error_append_hint(errp, "Use 'x' or 'xp', which decrypt.\n");
+    error_append_hint(errp, "Use 'x' or 'xp', which decrypt it.\n");
     return false;
 }
 
@@ -239,6 +241,7 @@ void memory_debug_new_view(void)
     QEMU_LOCK_GUARD(&memory_debug.cache_lock);
     if (memory_debug.stopped_view) {
         memory_debug.stopped_view = ++memory_debug.last_view;
+        memory_debug.changes++;
         debug_page_cache_drop_all(memory_debug.cache);
     }
 }
@@ -280,60 +283,6 @@ void memory_debug_remember_failure(uint64_t addr, bool is_virtual,
         .reason = g_strdup(error_get_pretty(err)),
     };
 }
-
-/*
- * Normal guests: the ordinary accessors
- */
-
-static MemTxResult access_result(MemTxResult result, hwaddr addr,
-                                 Error **errp)
-{
-    if (result & MEMTX_DECODE_ERROR) {
-        error_setg(errp, "nothing is mapped at physical address 0x%"
-                   HWADDR_PRIx, addr);
-    } else if (result & MEMTX_ACCESS_ERROR) {
-        error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
-                   " denied the access", addr);
-    } else if (result) {
-        error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
-                   " reported an error", addr);
-    }
-    return result;
-}
-
-static MemTxResult normal_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                             void *buf, hwaddr len, bool is_write,
-                             Error **errp)
-{
-    /* attrs.debug lets it write to ROM */
-    return access_result(address_space_rw(as, addr, attrs, buf, len, is_write),
-                         addr, errp);
-}
-
-static MemTxResult normal_memory_read_debug(AddressSpace *as, hwaddr addr,
-                                            MemTxAttrs attrs, void *buf,
-                                            hwaddr len,
-                                            MemoryDebugScope *scope,
-                                            Error **errp)
-{
-    return normal_rw(as, addr, attrs, buf, len, false, errp);
-}
-
-static MemTxResult normal_memory_write_debug(AddressSpace *as, hwaddr addr,
-                                             MemTxAttrs attrs,
-                                             const void *buf, hwaddr len,
-                                             MemoryDebugScope *scope,
-                                             Error **errp)
-{
-    return normal_rw(as, addr, attrs, (void *)buf, len, true, errp);
-}
-
-static const MemoryDebugOps normal_debug_ops = {
-    .read = normal_memory_read_debug,
-    .write = normal_memory_write_debug,
-};
-
-const MemoryDebugOps *physical_memory_debug_op = &normal_debug_ops;
 
 /*
  * Confidential guests: what the page tables map
@@ -420,11 +369,10 @@ static ConfidentialGuestPageState mapped_state(hwaddr gpa, hwaddr *len)
     MappedPages *mapped = &memory_debug.mapped;
 
     QEMU_LOCK_GUARD(&memory_debug.cache_lock);
-    if (!mapped->view || mapped->view != memory_debug.stopped_view ||
-        mapped->error) {
+    if (!mapped->stop || mapped->stop != memory_debug.stop || mapped->error) {
         return CGS_PAGE_UNKNOWN;
     }
-    /* Kernels leave private mappings of pages that they share */
+    /* Kernels leave the private mappings of shared pages in place */
     if (mapped_lookup(mapped->ranges[true], gpa, len)) {
         return CGS_PAGE_HOST;
     }
@@ -440,7 +388,7 @@ static void mapped_replace(MappedPages *mapped)
         old = memory_debug.mapped;
         memory_debug.mapped = *mapped;
     }
-    if (old.view) {
+    if (old.stop) {
         g_array_unref(old.ranges[0]);
         g_array_unref(old.ranges[1]);
         error_free(old.error);
@@ -458,13 +406,16 @@ bool memory_debug_find_mapped(Error **errp)
         return true;
     }
     WITH_QEMU_LOCK_GUARD(&memory_debug.cache_lock) {
-        mapped.view = memory_debug.stopped_view;
+        mapped.stop = memory_debug.stop;
+        mapped.changes = memory_debug.changes;
     }
-    if (!mapped.view) {
+    if (!mapped.stop || runstate_is_running()) {
         error_setg(errp, "the VM is running");
         return false;
     }
-    if (mapped.view != memory_debug.mapped.view) {
+    /* Threads without the BQL use the old result meanwhile */
+    if (mapped.stop != memory_debug.mapped.stop ||
+        mapped.changes != memory_debug.mapped.changes) {
         mapped.ranges[0] = g_array_new(FALSE, FALSE, sizeof(MappedRange));
         mapped.ranges[1] = g_array_new(FALSE, FALSE, sizeof(MappedRange));
         memory_debug.finding_mapped = true;
@@ -495,9 +446,15 @@ void memory_region_set_ram_debug_ops(MemoryRegion *mr,
 
 bool memory_debug_parallel(void)
 {
-    MemoryRegion *mr = current_machine->ram;
+    RAMBlock *block;
 
-    return mr && mr->ram_debug_ops && mr->ram_debug_ops->parallel;
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(block) {
+        if (block->mr->ram_debug_ops) {
+            return block->mr->ram_debug_ops->parallel;
+        }
+    }
+    return false;
 }
 
 bool memory_debug_is_device_ram(MemoryRegion *mr)
@@ -511,7 +468,7 @@ static void forget_pages(MemoryRegion *mr, hwaddr offset, hwaddr len)
     hwaddr page = QEMU_ALIGN_DOWN(offset, MEMORY_DEBUG_PAGE_SIZE);
 
     QEMU_LOCK_GUARD(&memory_debug.cache_lock);
-    memory_debug.writes++;
+    memory_debug.changes++;
     for (; page < offset + len; page += MEMORY_DEBUG_PAGE_SIZE) {
         debug_page_cache_drop(memory_debug.cache, mr, page);
     }
@@ -562,12 +519,12 @@ static MemTxResult private_write(MemoryRegion *mr, hwaddr offset, hwaddr gpa,
 
 static bool read_from_cache(uint64_t view, MemoryRegion *mr, hwaddr page,
                             hwaddr in_page, void *buf, hwaddr len,
-                            uint64_t *writes)
+                            uint64_t *changes)
 {
     const uint8_t *data;
 
     QEMU_LOCK_GUARD(&memory_debug.cache_lock);
-    *writes = memory_debug.writes;
+    *changes = memory_debug.changes;
     data = debug_page_cache_find(memory_debug.cache, view, mr, page);
     if (data) {
         memcpy(buf, data + in_page, len);
@@ -584,9 +541,9 @@ static MemTxResult private_read_cached(uint64_t view, MemoryRegion *mr,
     hwaddr page = offset - in_page;
     uint8_t data[MEMORY_DEBUG_PAGE_SIZE];
     MemTxResult result;
-    uint64_t writes;
+    uint64_t changes;
 
-    if (read_from_cache(view, mr, page, in_page, buf, len, &writes)) {
+    if (read_from_cache(view, mr, page, in_page, buf, len, &changes)) {
         stat64_add(&memory_debug.stats.cache_hits, 1);
         return MEMTX_OK;
     }
@@ -594,7 +551,7 @@ static MemTxResult private_read_cached(uint64_t view, MemoryRegion *mr,
     if (result == MEMTX_OK) {
         memcpy(buf, data + in_page, len);
         QEMU_LOCK_GUARD(&memory_debug.cache_lock);
-        if (writes == memory_debug.writes) {
+        if (changes == memory_debug.changes) {
             debug_page_cache_insert(memory_debug.cache, view, mr, page, data);
         }
     }
@@ -657,7 +614,7 @@ static void unknown_error(Error **errp)
     WITH_QEMU_LOCK_GUARD(&memory_debug.cache_lock) {
         why = memory_debug.mapped.error;
         error_setg(errp, "it is not known whether the page is private or "
-                   "shared: %s", !memory_debug.stopped_view ?
+                   "shared: %s", !memory_debug.stop ?
                    "the VM is running" : why ? error_get_pretty(why) :
                    "no page table maps it");
     }
@@ -846,6 +803,22 @@ static bool is_ram(MemoryRegion *mr)
     return mr && memory_region_supports_direct_access(mr);
 }
 
+static MemTxResult access_result(MemTxResult result, hwaddr addr,
+                                 Error **errp)
+{
+    if (result & MEMTX_DECODE_ERROR) {
+        error_setg(errp, "nothing is mapped at physical address 0x%"
+                   HWADDR_PRIx, addr);
+    } else if (result & MEMTX_ACCESS_ERROR) {
+        error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
+                   " denied the access", addr);
+    } else if (result) {
+        error_setg(errp, "the device at physical address 0x%" HWADDR_PRIx
+                   " reported an error", addr);
+    }
+    return result;
+}
+
 /* Access the region directly, as another may be mapped there by now */
 static MemTxResult mmio_rw(MemoryRegion *mr, hwaddr offset, MemTxAttrs attrs,
                            void *buf, hwaddr len, bool is_write)
@@ -1027,6 +1000,63 @@ static const MemoryDebugOps encrypted_debug_ops = {
     .read = address_space_encrypted_memory_read_debug,
     .write = address_space_encrypted_rom_write_debug,
 };
+
+/*
+ * Normal guests: the ordinary accessors
+ */
+
+/* The first address from @addr on that can have failed with @result */
+static hwaddr failed_at(AddressSpace *as, hwaddr addr, hwaddr len,
+                        MemTxResult result)
+{
+    hwaddr offset, end = addr + len, l = len;
+    MemoryRegion *mr;
+
+    while ((mr = region_at(as, addr, &l, &offset)) &&
+           (result & MEMTX_DECODE_ERROR || is_ram(mr)) && l < end - addr) {
+        memory_region_unref(mr);
+        addr += l;
+        l = end - addr;
+    }
+    memory_region_unref(mr);
+    return addr;
+}
+
+static MemTxResult normal_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                             void *buf, hwaddr len, bool is_write,
+                             Error **errp)
+{
+    /* attrs.debug lets it write to ROM */
+    MemTxResult result = address_space_rw(as, addr, attrs, buf, len, is_write);
+
+    return result == MEMTX_OK ? result :
+           access_result(result, failed_at(as, addr, len, result), errp);
+}
+
+static MemTxResult normal_memory_read_debug(AddressSpace *as, hwaddr addr,
+                                            MemTxAttrs attrs, void *buf,
+                                            hwaddr len,
+                                            MemoryDebugScope *scope,
+                                            Error **errp)
+{
+    return normal_rw(as, addr, attrs, buf, len, false, errp);
+}
+
+static MemTxResult normal_memory_write_debug(AddressSpace *as, hwaddr addr,
+                                             MemTxAttrs attrs,
+                                             const void *buf, hwaddr len,
+                                             MemoryDebugScope *scope,
+                                             Error **errp)
+{
+    return normal_rw(as, addr, attrs, (void *)buf, len, true, errp);
+}
+
+static const MemoryDebugOps normal_debug_ops = {
+    .read = normal_memory_read_debug,
+    .write = normal_memory_write_debug,
+};
+
+const MemoryDebugOps *physical_memory_debug_op = &normal_debug_ops;
 
 /*
  * Entry points
@@ -1260,12 +1290,15 @@ static void memory_debug_vm_state(void *opaque, bool running, RunState state)
 {
     QEMU_LOCK_GUARD(&memory_debug.cache_lock);
     memory_debug.stopped_view = running ? 0 : ++memory_debug.last_view;
+    memory_debug.stop = memory_debug.stopped_view;
     debug_page_cache_drop_all(memory_debug.cache);
 }
 
 static void memory_debug_reset(void *opaque)
 {
     memory_debug_new_view();
+    QEMU_LOCK_GUARD(&memory_debug.cache_lock);
+    memory_debug.stop = memory_debug.stopped_view;
 }
 
 static void memory_debug_ram_added(RAMBlockNotifier *n, void *host,
@@ -1336,6 +1369,7 @@ void memory_debug_init(MachineState *ms)
     memory_debug.guest = ms->cgs;
     memory_debug.cache = debug_page_cache_new();
     memory_debug.stopped_view = ++memory_debug.last_view;
+    memory_debug.stop = memory_debug.stopped_view;
     physical_memory_debug_op = &encrypted_debug_ops;
     memory_debug_watch_machine();
 }

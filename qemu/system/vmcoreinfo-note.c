@@ -81,7 +81,7 @@ static bool get_digits(const VmcoreinfoText *text, const char *key,
         error_setg(errp, "VMCOREINFO has no %s", key);
         return false;
     }
-    /* refuse blanks and signs, which the parsers would accept */
+    /* refuse blanks and '+', which the parsers would accept */
     if (!len || len >= NUMBER_SIZE ||
         !(qemu_isxdigit(*value) || *value == '-') ||
         memchr(value, '\0', len)) {

@@ -25,7 +25,7 @@ Row = namedtuple('Row', 'backend title reason cells')
 ERRNOS = ('EINVAL', 'EIO', 'EFAULT', 'ENOMEM', 'ENOTTY', 'EPERM')
 UNIFIED_ERRNOS = ('ENOENT', *ERRNOS, 'EHWPOISON')
 
-UNIFIED = [Error(f'errno={name}', name, absent=name in ('ENOENT', 'EINVAL'))
+UNIFIED = [Error(f'errno={name}', name, absent=name == 'ENOENT')
            for name in UNIFIED_ERRNOS] + [
     Error('errno=EINTR,partial=0', 'EINTR, again and again'),
     Error('errno=EINTR,partial=4,count=1', 'EINTR, once', True),

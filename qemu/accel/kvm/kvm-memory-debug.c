@@ -27,7 +27,6 @@ static const char *unified_error(int ret)
 {
     switch (ret) {
     case -ENOENT:
-    case -EINVAL:   /* early kernels, which use it for other errors as well */
         return "KVM has no such page of the guest: it has not been touched "
                "or accepted yet";
     case -EIO:
@@ -112,7 +111,7 @@ static MemTxResult unified_access(bool is_write, hwaddr gpa, void *buf,
     error_setg(errp, "%s (at 0x%" HWADDR_PRIx ", KVM_MEMORY_ENCRYPT_%s_MEMORY:"
                " %s)", unified_error(ret), gpa + done,
                is_write ? "WRITE" : "READ", strerror(-ret));
-    return ret == -ENOENT || ret == -EINVAL ? MEMTX_DECODE_ERROR : MEMTX_ERROR;
+    return ret == -ENOENT ? MEMTX_DECODE_ERROR : MEMTX_ERROR;
 }
 
 MemTxResult kvm_encrypted_guest_read_memory(MemoryRegion *mr, hwaddr offset,

@@ -261,8 +261,9 @@ bool memory_debug_parallel(void);
  * are private
  *
  * Does nothing if the host has a record of that.  Otherwise, the result is
- * used for all accesses until the VM runs again.  Accesses with the BQL held
- * do this implicitly; a command that continues in another thread calls it
+ * used for all accesses until the VM runs again, or is reset.  Accesses with
+ * the BQL held do this implicitly, and again after debuggers have changed
+ * memory or registers; a command that continues in another thread calls it
  * first, and warns if it fails: everything not known to be shared is then read
  * as private.
  *

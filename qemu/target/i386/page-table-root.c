@@ -39,15 +39,15 @@ bool linux_page_tables_root(const VmcoreinfoText *text, hwaddr *root,
     }
     offset = va - START_KERNEL_MAP;
     if (offset >= KERNEL_MAP_SIZE || va & PAGE_MASK_4K) {
-        error_setg(errp, "VMCOREINFO has the page tables at 0x%" PRIx64
+        error_setg(errp, "VMCOREINFO places the page tables at 0x%" PRIx64
                    ", which is not a page of an x86-64 kernel's image", va);
         return false;
     }
     /* wraps where phys_base is negative, as in the kernel */
     *root = offset + phys_base;
     if (*root >= MAX_PHYSICAL || *root & PAGE_MASK_4K) {
-        error_setg(errp, "VMCOREINFO has the page tables at 0x%" PRIx64
-                   " and phys_base 0x%" PRIx64 ", which do not give the "
+        error_setg(errp, "VMCOREINFO places the page tables at 0x%" PRIx64
+                   " and phys_base at 0x%" PRIx64 ", which do not yield the "
                    "address of a page", va, (uint64_t)phys_base);
         return false;
     }

@@ -759,7 +759,7 @@ static void sim_exit(Notifier *n, void *data)
     memory_debug_convert_end();
 }
 
-/* It is not known before which object is the machine's guest */
+/* Only now is it known which object is the machine's guest */
 static void sim_machine_done(Notifier *n, void *data)
 {
     SimEncryptedGuest *sim = container_of(n, SimEncryptedGuest, machine_done);

@@ -344,6 +344,23 @@ static void test_equals_plain_in_range(void)
     qtest_shutdown(sealed);
 }
 
+static void test_no_range_of_addresses(void)
+{
+    QOSState *qs = start_guest(PLAIN);
+    static const struct { int64_t begin, length; } ranges[] = {
+        { -4096, 8192 }, { 4096, -4096 }, { INT64_MAX, 2 },
+    };
+
+    for (int i = 0; i < ARRAY_SIZE(ranges); i++) {
+        QDict *args = dump_to_file("elf", "/no/file");
+
+        qdict_put_int(args, "begin", ranges[i].begin);
+        qdict_put_int(args, "length", ranges[i].length);
+        dump_fails(qs->qts, args, "not a range");
+    }
+    qtest_shutdown(qs);
+}
+
 static void test_running_guest_is_stopped_meanwhile(void)
 {
     QOSState *plain = start_guest(PLAIN), *running = start_guest("");
@@ -852,7 +869,6 @@ static void test_guest_is_left_alone(const void *format)
 {
     QOSState *qs = start_guest(SLOW);
     g_autofree char *name = temporary_name("alone");
-    g_autofree char *hmp = NULL;
     QDict *data;
 
     start_detached(qs->qts, dump_to_file(format, name));
@@ -866,8 +882,12 @@ static void test_guest_is_left_alone(const void *format)
                                 "There is a dump in process"));
         qobject_unref(error);
     }
-    hmp = qtest_hmp(qs->qts, "system_reset");
-    g_assert_nonnull(strstr(hmp, "There is a dump in process"));
+    for (int i = 0; i < 2; i++) {
+        static const char *const commands[] = { "system_reset", "loadvm x" };
+        g_autofree char *hmp = qtest_hmp(qs->qts, "%s", commands[i]);
+
+        g_assert_nonnull(strstr(hmp, "There is a dump in process"));
+    }
     dumped_so_far(qs->qts);
     data = wait_for_dump(qs->qts);
     g_assert_false(qdict_haskey(data, "error"));
@@ -903,7 +923,7 @@ static void test_quit(const void *format)
         qobject_unref(event);
     }
     data = qdict_get_qdict(event, "data");
-    g_assert_nonnull(strstr(qdict_get_str(data, "error"), "QEMU quits"));
+    g_assert_nonnull(strstr(qdict_get_str(data, "error"), "QEMU is quitting"));
     qobject_unref(event);
     qtest_wait_qemu(qs->qts);
     assert_empty(name);
@@ -1107,6 +1127,8 @@ static void add_contents_tests(void)
                         test_equals_plain);
     qtest_add_func("/encrypted-dump/equals-plain/range",
                    test_equals_plain_in_range);
+    qtest_add_func("/encrypted-dump/no-range-of-addresses",
+                   test_no_range_of_addresses);
     qtest_add_func("/encrypted-dump/equals-plain/running",
                    test_running_guest_is_stopped_meanwhile);
     qtest_add_func("/encrypted-dump/zlib-page", test_zlib_page);

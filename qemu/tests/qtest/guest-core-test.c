@@ -540,6 +540,30 @@ static void test_nodes_are_listed(void)
     qtest_shutdown(qs);
 }
 
+/* Neither memory nor headers, once debuggers may not read any more */
+static void test_access_is_withdrawn(void)
+{
+    QOSState *qs = start_guest(CIPHER);
+    uint64_t size;
+
+    qtest_qmp_assert_success(qs->qts, "{'execute': 'object-add', 'arguments': "
+                             "{'qom-type': 'memory-debug', 'id': 'md0'}}");
+    qtest_qmp_assert_success(qs->qts, "{'execute': 'qom-set', 'arguments': "
+                             "{'path': '/machine', 'property': 'memory-debug',"
+                             " 'value': 'md0'}}");
+    add_core(qs->qts);
+    size = core_size(qs->qts);
+    qtest_qmp_assert_success(qs->qts, "{'execute': 'qom-set', 'arguments': "
+                             "{'path': '/objects/md0', 'property': 'access', "
+                             "'value': 'none'}}");
+    assert_reads(qs->qts, 0, DUMP_PAGE, false);
+    assert_reads(qs->qts, size - DUMP_PAGE, DUMP_PAGE, false);
+    qtest_qmp_assert_success(qs->qts, "{'execute': 'cont'}");
+    qtest_qmp_assert_success(qs->qts, "{'execute': 'stop'}");
+    assert_reads(qs->qts, 0, DUMP_PAGE, false);
+    qtest_shutdown(qs);
+}
+
 static void test_needs_read_only(void)
 {
     QOSState *qs = start_stopped_guest(CIPHER);
@@ -748,6 +772,8 @@ int main(int argc, char **argv)
                         test_unreadable_page);
     qtest_add_func("/guest-core/backend-reads", test_backend_reads);
     qtest_add_func("/guest-core/policy-forbids", test_policy_forbids);
+    qtest_add_func("/guest-core/access-is-withdrawn",
+                   test_access_is_withdrawn);
     qtest_add_func("/guest-core/needs-read-only", test_needs_read_only);
     qtest_add_func("/guest-core/nodes-are-listed", test_nodes_are_listed);
     qtest_add_data_func("/guest-core/hotplug/plain", PLAIN, test_hotplug);

