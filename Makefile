@@ -10,7 +10,7 @@ PREFIX ?= /usr/local
 out = build/$(BASE)
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | sed 's/\$$\$$/$$/' | column -t -s '|'
 
 deps: ## install the packages that building and testing need
 	@scripts/deps
