@@ -419,8 +419,9 @@ bool dump_memory_remove_missing(DumpMemory *m, GuestPhysBlockList *blocks,
                                 unsigned int max, Error **errp)
 {
     if (m->holes->len + blocks->num > max) {
-        error_setg(errp, "dump: the missing pages form %u separate ranges, too "
-                   "many for ELF: use a kdump-compressed format", m->holes->len);
+        error_setg(errp, "dump: the missing pages form %u separate ranges, "
+                   "too many for ELF: use a kdump-compressed format",
+                   m->holes->len);
         return false;
     }
     dump_memory_stop(m);

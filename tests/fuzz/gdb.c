@@ -19,7 +19,9 @@
 #include "qapi/error.h"
 #include "qapi/qapi-types-qom.h"
 #include "qemu/error-report.h"
+#include "system/address-spaces.h"
 #include "system/cpus.h"
+#include "system/memory.h"
 #include "system/memory-debug.h"
 #include "system/replay.h"
 #include "system/runstate.h"
@@ -109,6 +111,14 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
 }
 
 /* Of normal guests only */
+AddressSpace address_space_memory;
+
+MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
+                             void *buf, hwaddr len, bool is_write)
+{
+    g_assert_not_reached();
+}
+
 int cpu_memory_rw_debug(CPUState *cpu, vaddr addr, void *ptr, size_t len,
                         bool is_write)
 {
@@ -132,6 +142,10 @@ bool memory_debug_check(bool is_write, Error **errp)
 ConfidentialGuestSupport *memory_debug_guest(void)
 {
     return (void *)vcpu;        /* there is one; nobody looks into it */
+}
+
+void memory_debug_new_view(void)
+{
 }
 
 bool memory_debug_registers_protected(void)

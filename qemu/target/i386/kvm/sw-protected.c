@@ -89,7 +89,7 @@ static int sw_protected_kvm_init(ConfidentialGuestSupport *cgs, Error **errp)
         return -1;
     }
     x86ms->smm = ON_OFF_AUTO_OFF;
-    kvm_readonly_mem_allowed = false;   /* KVM has no read-only guest_memfd slots */
+    kvm_readonly_mem_allowed = false;   /* not with a guest_memfd */
     if (!kvm_enable_hypercall(BIT_ULL(KVM_HC_MAP_GPA_RANGE))) {
         error_setg(errp, "KVM does not pass KVM_HC_MAP_GPA_RANGE on to QEMU, "
                    "so that the guest could not make its memory private");
