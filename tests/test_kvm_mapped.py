@@ -15,8 +15,8 @@ from test_kvm_object import with_object
 CR3 = 29        # gdb-xml/i386-64bit.xml
 
 
-class Sev(unittest.TestCase):
-    """A scripted guest without protected registers, which is stopped."""
+class Stopped(unittest.TestCase):
+    """A scripted guest, which is stopped."""
 
     kind = 'sev'
     args = with_object()
@@ -43,6 +43,10 @@ class Sev(unittest.TestCase):
         return (dump.read(path, self.map['TEXT_SHARED'], len(self.shared)),
                 dump.read(path, self.map['TEXT_TAIL'], len(self.private)))
 
+
+class Sev(Stopped):
+    """The operator sets the root anew; the registers are readable."""
+
     def test_the_core_has_shared_pages_after_the_root_was_set(self):
         with Core(self.guest) as core:
             self.assertEqual(self.read(core.path), (self.shared, self.private))
@@ -62,7 +66,7 @@ class SevEs(Sev):
     kind = 'sev-es'
 
 
-class Changed(Sev):
+class Changed(Stopped):
     """The debugger itself changes what the tables say."""
 
     def test_a_page_is_shared_after_its_entry_was_written(self):
