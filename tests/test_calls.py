@@ -133,8 +133,8 @@ class Calls:
         """The control of all reads here."""
         self.guest.cont()
         self.guest.stop()
-        self.assertNotIn(b'PRV', self.guest.host_memory(self.start,
-                                                        len(self.text)))
+        raw = self.guest.host_memory(self.start, len(self.text))
+        self.assertNotIn(b'PRV 00', raw)
 
     def test_xp_of_a_page(self):
         for items in '4096xb', '1024xw', '512xg':

@@ -470,7 +470,8 @@ class Upheaval:
         """The host's view of the private text is not the text."""
         self.guest.stop()
         start, shared = self.map['TEXT_PRIVATE'], self.map['TEXT_SHARED']
-        self.assertNotIn(b'PRV', self.guest.host_memory(start, shared - start))
+        raw = self.guest.host_memory(start, shared - start)
+        self.assertNotIn(b'PRV 00', raw)
 
     def check_off(self):
         """Turned off in the midst of a dump, nothing is read any more."""

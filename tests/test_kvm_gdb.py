@@ -38,7 +38,7 @@ class Debug(KvmCase):
         start, end = self.map['TEXT_PRIVATE'], self.map['TEXT_SHARED']
         text = text_lines(b'PRV', start, end)
         self.expect_at_virtual_address(start, text)
-        self.assertNotIn(b'PRV', self.guest.host_memory(start, len(text)))
+        self.assertNotIn(b'PRV 00', self.guest.host_memory(start, len(text)))
 
     def test_page_tables_tell_shared_from_private(self):
         start, end = self.map['TEXT_PRIVATE'], self.map['TEXT_END']

@@ -34,7 +34,7 @@ class Root(KvmCase):
         for door in doors.VIRTUAL:
             with self.subTest(door.__doc__):
                 self.assertEqual(door(self.guest, virtual, len(text)), text)
-        self.assertNotIn(b'PRV', self.guest.host_memory(start, len(text)))
+        self.assertNotIn(b'PRV 00', self.guest.host_memory(start, len(text)))
 
     def test_shared_leaf_of_a_private_page_is_a_conflict(self):
         """The guest could not access it either: its page is not the host's."""
