@@ -315,6 +315,25 @@ class PackagesTest(unittest.TestCase):
         self.assertRegex(result.stdout.splitlines()[-1],
                          r"^apt-get install .*\bninja-build\b")
 
+    def test_python_packages_that_a_source_wants_and_lacks_are_named(self):
+        """A release has its wheels, Debian's source package of it has not."""
+        for name in "mkdir", "ln", "rm":
+            (self.bin / name).symlink_to(shutil.which(name))
+        source = self.top / "build" / BASE / "src"
+        wheels = source / "python/wheels"
+        wheels.mkdir(parents=True)
+        (wheels / "with_wheel-1.0-py3-none-any.whl").touch()
+        accepted = '{ accepted = ">=1.0" }\n'
+        (source / "pythondeps.toml").write_text(
+            f"[meson]\nabsent = {accepted}# unused = {accepted}"
+            f'[docs]\nunused = {accepted}[tooling]\n"with.wheel" = {accepted}'
+            f'"no.such" = {accepted}"pip" = {accepted}')
+        result = run("/bin/sh", self.top / "scripts/build", "patched",
+                     cwd=self.top, check=False, env={"PATH": str(self.bin)})
+        self.assertEqual(result.returncode, 1)
+        self.assertRegex(result.stdout, rf"error: QEMU {BASE} needs, for "
+                                        r"\S+/python3: absent no\.such\.")
+
 
 class AptTest(unittest.TestCase):
     """The machine's sources in both of apt's formats."""
