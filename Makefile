@@ -123,7 +123,7 @@ deb: assemble ## build Debian packages with the series, in build/BASE/deb
 
 check-deb: ## have libvirt use the packages, in a bare Debian; SUITE=trixie
 	@scripts/deps distro
-	@scripts/check-distro "$(SUITE)" "make deb && scripts/check-deb"
+	@scripts/check-distro "$(SUITE)" scripts/check-deb
 
 clean: ## remove what was built, unless there is unsaved work in its src
 	@scripts/series exported
