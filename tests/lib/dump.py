@@ -172,11 +172,15 @@ def kernel_log(path):
     return target.read_text(errors='replace')
 
 
-def filtered(path):
-    """The dump without pages of zeros, caches, free and user pages."""
-    target = path.with_suffix('.filtered')
+FREE_PAGES = 16     # one of makedumpfile's dump levels
+
+
+def filtered(path, level=31):
+    """The dump without pages of zeros, caches, free and user pages, or what else
+    makedumpfile's dump @level leaves out."""
+    target = path.with_suffix(f'.filtered-{level}')
     target.unlink(missing_ok=True)
-    tool('makedumpfile', '-c', '-d', '31', path, target)
+    tool('makedumpfile', '-c', '-d', str(level), path, target)
     return target
 
 
