@@ -6,13 +6,11 @@
  */
 
 #include "qemu/osdep.h"
-#include "accel/accel-cpu-ops.h"
-#include "accel/accel-ops.h"
+#include "chardev/char.h"
 #include "chardev/char-fe.h"
 #include "exec/gdbstub.h"
 #include "gdbstub/enums.h"
 #include "gdbstub/internals.h"
-#include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/cpu/cluster.h"
 #include "monitor/monitor.h"
@@ -27,6 +25,27 @@
 #include "system/runstate.h"
 #include "semihosting/semihost.h"
 #include "fuzz.h"
+
+/* The names of QEMU 11, for 10.0 and 10.2, too */
+#if __has_include("accel/accel-cpu-ops.h")
+#include "accel/accel-cpu-ops.h"
+#include "accel/accel-ops.h"
+#else
+#include "system/accel-ops.h"
+typedef CharBackend CharFrontend;
+#endif
+#if QEMU_VERSION_MAJOR >= 11
+#include "hw/core/boards.h"
+typedef const AddressSpace ConstAddressSpace;
+typedef unsigned StepFlags;
+#else
+#include "hw/boards.h"
+typedef AddressSpace ConstAddressSpace;
+typedef int StepFlags;
+typedef int GdbBreakpointType;
+#define insert_gdbstub_breakpoint insert_breakpoint
+#define remove_gdbstub_breakpoint remove_breakpoint
+#endif
 
 /*
  * Guest memory: a few pages, virtual addresses begin at VIRTUAL.  The last
@@ -113,8 +132,9 @@ MemTxResult memory_debug_rw_virtual(CPUState *cpu, vaddr addr, void *buf,
 /* Of normal guests only */
 AddressSpace address_space_memory;
 
-MemTxResult address_space_rw(AddressSpace *as, hwaddr addr, MemTxAttrs attrs,
-                             void *buf, hwaddr len, bool is_write)
+MemTxResult address_space_rw(ConstAddressSpace *as, hwaddr addr,
+                             MemTxAttrs attrs, void *buf, hwaddr len,
+                             bool is_write)
 {
     g_assert_not_reached();
 }
@@ -157,13 +177,16 @@ bool memory_debug_registers_protected(void)
  * The rest of QEMU
  */
 
+#if QEMU_VERSION_MAJOR < 11
 int error_vprintf(const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
 
     return strlen(text);        /* nobody reads it */
 }
+#endif
 
+static Chardev chardev;
 static IOReadHandler *receive;
 static IOEventHandler *event;
 static VMChangeStateHandler *state_changed;
@@ -172,7 +195,8 @@ CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
 const GDBFeature gdb_static_features[] = { {} };
 ReplayMode replay_mode;
 
-static int insert_breakpoint(CPUState *cpu, int type, vaddr addr, vaddr len)
+static int add_breakpoint(CPUState *cpu, GdbBreakpointType type, vaddr addr,
+                          vaddr len)
 {
     CHECK(type != GDB_BREAKPOINT_SW || allowed(true, NULL));
     CHECK(!registers_protected);
@@ -180,30 +204,49 @@ static int insert_breakpoint(CPUState *cpu, int type, vaddr addr, vaddr len)
     return type <= GDB_WATCHPOINT_ACCESS ? 0 : -ENOSYS;
 }
 
-static int remove_breakpoint(CPUState *cpu, int type, vaddr addr, vaddr len)
+static int drop_breakpoint(CPUState *cpu, GdbBreakpointType type, vaddr addr,
+                           vaddr len)
 {
     return addr & 1 ? 0 : -ENOENT;
 }
 
+#define STEP_FLAGS  (SSTEP_ENABLE | SSTEP_NOIRQ | SSTEP_NOTIMER)
+
+#if QEMU_VERSION_MAJOR >= 11
+AccelState *current_accel(void)
+{
+    static AccelState accel = { .gdbstub.sstep_flags = STEP_FLAGS };
+
+    return &accel;
+}
+
+bool accel_supports_guest_debug(AccelState *accel)
+{
+    return true;
+}
+#else
 static bool supports_guest_debug(void)
 {
     return true;
 }
 
+int accel_supported_gdbstub_sstep_flags(void)
+{
+    return STEP_FLAGS;
+}
+#endif
+
 const AccelOpsClass *cpus_get_accel(void)
 {
     static AccelOpsClass ops = {
+#if QEMU_VERSION_MAJOR < 11
         .supports_guest_debug = supports_guest_debug,
-        .insert_breakpoint = insert_breakpoint,
-        .remove_breakpoint = remove_breakpoint,
+#endif
+        .insert_gdbstub_breakpoint = add_breakpoint,
+        .remove_gdbstub_breakpoint = drop_breakpoint,
     };
 
     return &ops;
-}
-
-int accel_supported_gdbstub_sstep_flags(void)
-{
-    return SSTEP_ENABLE | SSTEP_NOIRQ | SSTEP_NOTIMER;
 }
 
 static void set_pc(CPUState *cpu, vaddr value)
@@ -228,14 +271,14 @@ static int write_register(CPUState *cpu, uint8_t *buf, int reg)
 Chardev *qemu_chr_new_noreplay(const char *label, const char *filename,
                                bool permit_mux_mon, GMainContext *context)
 {
-    return (Chardev *)&receive;
+    return &chardev;
 }
 
 Chardev *qemu_chardev_new(const char *id, const char *name,
                           ChardevBackend *backend, GMainContext *context,
                           Error **errp)
 {
-    return (Chardev *)&receive;
+    return &chardev;
 }
 
 bool qemu_chr_fe_init(CharFrontend *b, Chardev *s, Error **errp)
@@ -268,9 +311,16 @@ void qemu_chr_be_write(Chardev *s, const uint8_t *buf, int len)
     CHECK(len > 0 && !buf[len - 1]);
 }
 
+#if QEMU_VERSION_MAJOR >= 11
+void monitor_new_hmp(const char *id, const char *chardev_id,
+                     bool use_readline, Error **errp)
+{
+}
+#else
 void monitor_init_hmp(Chardev *chr, bool use_readline, Error **errp)
 {
 }
+#endif
 
 VMChangeStateEntry *qemu_add_vm_change_state_handler(VMChangeStateHandler *cb,
                                                      void *opaque)
@@ -315,9 +365,9 @@ void qemu_system_shutdown_request_with_code(ShutdownCause reason, int code)
     ended = true;
 }
 
-void cpu_single_step(CPUState *cpu, int enabled)
+void cpu_single_step(CPUState *cpu, StepFlags flags)
 {
-    CHECK(!enabled || !registers_protected);
+    CHECK(!flags || !registers_protected);
 }
 
 void cpu_resume(CPUState *cpu)
@@ -374,6 +424,11 @@ ObjectClass *object_class_dynamic_cast_assert(ObjectClass *class,
 ObjectClass *object_get_class(Object *obj)
 {
     return NULL;
+}
+
+const char *object_get_typename(const Object *obj)
+{
+    return "a-cpu";
 }
 
 const char *object_class_get_name(ObjectClass *class)
