@@ -6,6 +6,8 @@
  */
 
 #include "qemu/osdep.h"
+#include "accel/accel-cpu-ops.h"
+#include "accel/accel-ops.h"
 #include "chardev/char.h"
 #include "chardev/char-fe.h"
 #include "exec/gdbstub.h"
@@ -26,14 +28,7 @@
 #include "semihosting/semihost.h"
 #include "fuzz.h"
 
-/* The names of QEMU 11, for 10.0 and 10.2, too */
-#if __has_include("accel/accel-cpu-ops.h")
-#include "accel/accel-cpu-ops.h"
-#include "accel/accel-ops.h"
-#else
-#include "system/accel-ops.h"
-typedef CharBackend CharFrontend;
-#endif
+/* The names of QEMU 11, for 10.2, too */
 #if QEMU_VERSION_MAJOR >= 11
 #include "hw/core/boards.h"
 typedef const AddressSpace ConstAddressSpace;
@@ -177,14 +172,12 @@ bool memory_debug_registers_protected(void)
  * The rest of QEMU
  */
 
-#if QEMU_VERSION_MAJOR < 11
 int error_vprintf(const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
 
     return strlen(text);        /* nobody reads it */
 }
-#endif
 
 static Chardev chardev;
 static IOReadHandler *receive;
