@@ -126,20 +126,23 @@ class Draw:
         if access.door in ('x/i', 'xp/i'):      # instructions
             length = 16 * max(1, length)
         start = self.without_bit(access).addr
-        start, end = start - around, start + length + around
-        start, end = max(start, 0), min(end, TOP)
+        start, end = max(start - around, 0), start + length + around
+        # Behind the last address comes the first
+        parts = [(first, last) for first, last
+                 in ((start, min(end, TOP)), (0, end - TOP)) if first < last]
         if not DOORS[access.door].virtual or not self.machine.tables:
-            return [(start, end)] if end > start else []
+            return parts
         found = []
-        while start < end:
-            step = min(end, (start & -PAGE) + PAGE)
-            gpa = self.translate(start)
-            if gpa is not None:
-                if found and found[-1][1] == gpa:
-                    found[-1] = found[-1][0], gpa + step - start
-                else:
-                    found.append((gpa, gpa + step - start))
-            start = step
+        for start, end in parts:
+            while start < end:
+                step = min(end, (start & -PAGE) + PAGE)
+                gpa = self.translate(start)
+                if gpa is not None:
+                    if found and found[-1][1] == gpa:
+                        found[-1] = found[-1][0], gpa + step - start
+                    else:
+                        found.append((gpa, gpa + step - start))
+                start = step
         return found
 
     def sections(self, access):
