@@ -365,6 +365,9 @@ static const char *protected_name(unsigned long request)
     return NULL;
 }
 
+/* The unit of a TD's TSC: TD_PARAMS.TSC_FREQUENCY, TDX module ABI */
+#define TDX_TSC_UNIT_KHZ    25000
+
 static long locked_vcpu_ioctl(struct vcpu *cpu, unsigned long request,
                               void *arg)
 {
@@ -390,6 +393,9 @@ static long locked_vcpu_ioctl(struct vcpu *cpu, unsigned long request,
         }
     }
     ret = kernel_ioctl(cpu->fd, request, arg);
+    if (request == KVM_GET_TSC_KHZ && vm.kind == GUEST_TDX && ret > 0) {
+        return ret - ret % TDX_TSC_UNIT_KHZ;
+    }
     if (request == KVM_SET_GUEST_DEBUG && !ret) {
         cpu->debug_control = ((struct kvm_guest_debug *)arg)->control;
         log_call(name, ret, "vcpu=%u control=0x%x", cpu->index,
