@@ -28,7 +28,7 @@
 #include "semihosting/semihost.h"
 #include "fuzz.h"
 
-/* The names of QEMU 11, for 10.2, too */
+/* What differs between QEMU 10.2 and 11; the names are those of 11 */
 #if QEMU_VERSION_MAJOR >= 11
 #include "hw/core/boards.h"
 typedef const AddressSpace ConstAddressSpace;
